@@ -1,0 +1,58 @@
+"""What a data set gives: one `Sample` an image, whatever the files on disk look like.
+
+Shapes: K objects, an image of H x W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torchvision import tv_tensors
+
+
+class DataError(ValueError):
+    """A file or an object of a data set that cannot be used; the message names it and says what to do."""
+
+
+class Sample(NamedTuple):
+    """One image with what is known about it.
+
+    A named tuple of tv_tensors, so that a transform of `torchvision.transforms.v2` changes the image and its
+    boxes together: `sample = transform(sample)`.
+
+    Attributes:
+        image: (3, H, W), float32, RGB, 0..1.
+        boxes: (K, 4), float32, xyxy in pixels of `image`; K may be 0.
+        labels: (K,), classes are 1..C, 0 is background and never stored.
+        difficult: (K,), True for objects that leave the count in the evaluation.
+        image_id: the name of the image in its data set, without folder or ending.
+        size: (height, width) of the image as it is stored, before any transform.
+    """
+
+    image: tv_tensors.Image
+    boxes: tv_tensors.BoundingBoxes
+    labels: Int[Tensor, " K"]
+    difficult: Bool[Tensor, " K"]
+    image_id: str
+    size: tuple[int, int]
+
+
+def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Make a batch in torchvision's detection interface: `images, targets = collate(samples)`.
+
+    Images differ in size, so a batch is a list. Each target holds `boxes`, `labels`, `difficult`, `image_id` and
+    `size`; use it as `DataLoader(dataset, collate_fn=collate)`.
+    """
+    images = [sample.image.as_subclass(Tensor) for sample in samples]
+    targets = [
+        {
+            "boxes": sample.boxes.as_subclass(Tensor),
+            "labels": sample.labels,
+            "difficult": sample.difficult,
+            "image_id": sample.image_id,
+            "size": sample.size,
+        }
+        for sample in samples
+    ]
+    return images, targets

@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jaxtyping
+import pytest
+
+# No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.
+hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("course")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Real photographs and published known answers that lie beside the checkout but are no part of the course."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared (real photographs and published cases), which is not part of the course")
+    return folder
+
+
+@pytest.fixture
+def unchecked():
+    """Switch the tests' shape checker off, to see what a user without it sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
