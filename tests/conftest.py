@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import jaxtyping
+import matplotlib.font_manager  # noqa: F401  (on a new machine it lists all fonts, and would say so in a notebook)
 import pytest
 
 # No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.

@@ -1,0 +1,114 @@
+"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs.
+
+Nothing heavy is imported before a command needs it, so that `doctor` can report what is missing.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
+
+ROOT = Path(__file__).resolve().parents[1]  # the checkout: where notebooks/ is and build/ will be
+
+Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Lessons, e.g. 01 02; all by default.")]
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing and what to do about it. Exit code 1 when the course cannot run."""
+    from frcnn_lessons.doctor import check
+
+    report = check(ROOT)
+    typer.echo(str(report))
+    raise typer.Exit(0 if report.ready else 1)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    options: Annotated[list[str] | None, typer.Argument(metavar="[-- OPTION...]", help="JupyterLab's own.")] = None,
+) -> None:
+    """Open the lessons in JupyterLab; it gets what follows --, as in: frcnn-lessons lab -- --no-browser --port 8890."""
+    from frcnn_lessons.notebooks import LessonError, lessons_folder
+
+    try:
+        folder = lessons_folder(ROOT)
+    except LessonError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    arguments = [f"--ServerApp.root_dir={folder}"]
+    if (folder / "00_start_here.ipynb").is_file():
+        arguments.append("--LabApp.default_url=/lab/tree/00_start_here.ipynb")
+    arguments += options or []  # at the end, so that the user has the last word
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in arguments:
+        # Usual in a container; JupyterLab would only refuse and name this flag.
+        typer.echo("Running as root: the notebooks can change every file of this machine.", err=True)
+        arguments.append("--allow-root")
+    # A "python3" kernel in the user's home may belong to another Python, where the course is not installed.
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+
+    from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
+
+    LabApp.launch_instance(arguments)
+
+
+@app.command()
+def run(
+    numbers: Numbers = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for the numerical libraries.")] = None,
+) -> None:
+    """Run lessons without a browser: executed copies in build/run/, time, memory and failures in build/summary.json."""
+    from frcnn_lessons import notebooks
+
+    out = ROOT / "build"
+    runs = [notebooks.run(path, out / "run", threads, after_cell) for path, after_cell in _lessons(numbers)]
+    notebooks.write_summary(runs, out / "summary.json")
+    typer.echo(f"{'lesson':32}{'time':>10}{'memory':>10}")
+    for result in runs:
+        line = f"{result.name:32}{result.seconds:8.1f} s{result.peak_mb:7d} MB{'  FAILED' if result.failure else ''}"
+        typer.echo(line)
+    _end("\n".join(result.failure for result in runs if result.failure))
+
+
+@app.command()
+def build(numbers: Numbers = None) -> None:
+    """Run lessons in fresh kernels and store their outputs in notebooks/, each whole or not at all."""
+    from frcnn_lessons import notebooks
+
+    failures = []
+    for path, after_cell in _lessons(numbers):
+        try:
+            notebooks.build(path, after_cell)
+        except notebooks.LessonError as error:
+            failures.append(str(error))
+    _end("\n".join(failures))
+
+
+def _lessons(numbers: list[str] | None) -> Iterator[tuple[Path, Callable[[], object]]]:
+    """Yield each lesson asked for, and what to call after each of its cells; a progress bar counts the calls."""
+    from tqdm import tqdm
+
+    from frcnn_lessons import notebooks
+
+    try:
+        paths = notebooks.find(numbers or [], notebooks.lessons_folder(ROOT))
+    except notebooks.LessonError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    for path in paths:
+        with tqdm(total=notebooks.count_code_cells(path), desc=path.stem, unit="cell") as bar:
+            yield path, bar.update
+
+
+def _end(failures: str) -> None:
+    """Leave with exit code 1 when something failed, and say what."""
+    if failures:
+        typer.echo(failures, err=True)
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,344 @@
+"""Run lessons in a fresh kernel, and store their outputs so that running them again changes nothing.
+
+A lesson is stored *with* its outputs, and the tests run it again and compare. That only works when what is stored
+depends on nothing but the lesson: no times, no paths of one machine, no memory addresses, no random identifiers.
+`execute` runs a lesson, `unstable` names the outputs that another run could not repeat, `normalise` drops what a
+notebook file holds beside the lesson, and `build` does all three and writes the file.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from frcnn_lessons.files import written_whole
+
+ROOT = Path(__file__).resolve().parents[1]  # the checkout, when the package is installed from one ("editable")
+
+EXEMPT = "nbval-ignore-output"  # the cell tag: run by the tests, its output not compared
+RAISES = "raises-exception"  # the cell tag: this cell shows an error on purpose
+
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
+CELL_METADATA = {"tags", "jupyter", "slideshow", "editable", "deletable", "nbgrader"}  # what belongs to the lesson
+
+ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
+# Folders that start an absolute path on the usual machines; "/tag" or "image/png" is none.
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.~<-])/(?:home|Users|root|tmp|var|usr|opt|mnt|srv|private|work|workspace|workspaces|builds)/[\w.@+-]+"
+    r"|\b[A-Z]:\\+Users\\+\w+"
+)
+
+
+class LessonError(RuntimeError):
+    """A lesson that cannot be found, run or stored; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One lesson after its run.
+
+    Attributes:
+        name: the file's name without its ending, e.g. `01_boxes_and_iou`.
+        notebook: the notebook with its outputs, up to the cell that failed.
+        seconds: wall-clock time, the start of the kernel included.
+        peak_mb: the most memory that the kernel and its children held at once, in MB (2**20 bytes), seen every 0.1 s.
+            Pages that they share are counted for each of them.
+        failure: what went wrong, in one line with notebook and cell; empty when nothing did.
+    """
+
+    name: str
+    notebook: NotebookNode
+    seconds: float
+    peak_mb: int
+    failure: str
+
+
+def lessons_folder(root: Path) -> Path:
+    """Return `root/notebooks`.
+
+    Raises:
+        LessonError: there is none, because the package was installed without the repository.
+    """
+    folder = root / "notebooks"
+    if not folder.is_dir():
+        raise LessonError(
+            f"the lessons are not in {folder}: clone the repository and start this command inside it "
+            '("uv run frcnn-lessons ...", or "pip install -e ." first)'
+        )
+    return folder
+
+
+def find(numbers: Sequence[str], folder: Path) -> list[Path]:
+    """Return the notebooks of the lessons with these numbers ("1" and "01" are the same), all of them for none.
+
+    Raises:
+        LessonError: a lesson that does not exist (the message lists those that do), or a folder without any.
+    """
+    lessons = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not lessons:
+        raise LessonError(f"there are no lessons in {folder}")
+    wanted = [number.zfill(2) for number in numbers] or list(lessons)
+    for number in wanted:
+        if number not in lessons:
+            raise LessonError(f"there is no lesson {number}; there are {', '.join(lessons)}")
+    return [lessons[number] for number in dict.fromkeys(wanted)]  # each once, in the order asked for
+
+
+def load(path: Path) -> NotebookNode:
+    """Read a notebook; a cell without an id, or with one that another cell has, gets an id made from its content.
+
+    nbformat would draw a random id instead, and every build of a new cell would differ.
+
+    Raises:
+        LessonError: the file is no notebook.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        seen: set[str] = set()
+        for position, cell in enumerate(raw["cells"]):
+            if cell.get("id") in seen | {None}:
+                content = f"{path.stem}/{position}/{''.join(cell['source'])}"
+                cell["id"] = hashlib.sha256(content.encode()).hexdigest()[:8]
+            seen.add(cell["id"])
+        raw["nbformat_minor"] = max(raw["nbformat_minor"], 5)  # the first version with ids
+        return nbformat.reads(json.dumps(raw), as_version=4)
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise LessonError(f"{path.name} is not a notebook of format 4: {error}") from error
+
+
+def count_code_cells(path: Path) -> int:
+    """Return how many cells of a notebook will be run; 0 for a file that is no notebook."""
+    try:
+        return sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in load(path).cells)
+    except LessonError:
+        return 0
+
+
+def execute(
+    path: Path,
+    threads: int | None = None,
+    cell_timeout: float = 600,
+    after_cell: Callable[[], object] = lambda: None,
+) -> Run:
+    """Run every code cell of a notebook, in order, in a new kernel of this Python; the file stays as it is.
+
+    The kernel's folder is the notebook's. A cell tagged `raises-exception` may fail; any other failure ends the run.
+
+    Args:
+        path: the notebook.
+        threads: how many threads the numerical libraries may use; None leaves it to them.
+        cell_timeout: seconds after which a cell has failed.
+        after_cell: called after each code cell that was run; for a progress bar.
+
+    Raises:
+        LessonError: the file is no notebook. A cell that fails does not raise: see `Run.failure`.
+    """
+    notebook = load(path)
+    client = NotebookClient(
+        notebook,
+        timeout=cell_timeout,
+        kernel_manager_class=_KernelOfThisPython,
+        store_widget_state=False,
+        on_cell_executed=lambda **_: after_cell(),
+    )
+    environment = dict(os.environ) | ({} if threads is None else thread_limits(threads))
+    failure = ""
+    start = time.perf_counter()
+    with _peak_memory(client) as peak:
+        try:
+            # What a kernel logs about itself is no output of the lesson and would tear the progress bar.
+            client.execute(cwd=str(path.parent), env=environment, stderr=subprocess.DEVNULL)
+        except CellExecutionError as error:
+            failure = f"{error.ename}: {error.evalue}".partition("\n")[0]
+        except CellTimeoutError:
+            failure = f"took longer than {cell_timeout:g} s"
+        except DeadKernelError:
+            failure = "the kernel died (out of memory?)"
+    if failure:
+        failure = f"{path.name}, code cell {client.code_cells_executed}: {failure}"
+    return Run(path.stem, notebook, time.perf_counter() - start, peak["bytes"] >> 20, failure)
+
+
+def unstable(notebook: NotebookNode) -> list[str]:
+    """Name every output that another run or another machine could not repeat, one sentence each with its cure.
+
+    These are refused and not cleaned: a pattern that blanks part of an output may blank the number that matters.
+    """
+    machine = [str(ROOT), str(Path.home()), sys.prefix]
+    found = []
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
+        if cell.source.rstrip().endswith(";"):
+            # nbval runs cells without history, and without it IPython does not see the semicolon.
+            found.append(f"code cell {number} ends with ';', which the tests do not honour: use plt.show() or _ = ...")
+        for output in cell.outputs:
+            if output.get("name") == "stderr":
+                # nbval compares stderr too, so a dropped warning would fail there with a less helpful message.
+                if EXEMPT not in cell.metadata.get("tags", []):
+                    line = output.text.strip().partition("\n")[0]
+                    found.append(f"code cell {number} writes to stderr ({line}): remove the cause of the warning")
+                continue
+            for text in texts(output):
+                if match := ADDRESS.search(text):
+                    found.append(
+                        f"code cell {number} shows a memory address ({match[0]}): end it with plt.show() or _ = ..."
+                    )
+                match = ABSOLUTE_PATH.search(text)
+                path = match[0] if match else next((path for path in machine if f"{path}{os.sep}" in text), None)
+                if path:
+                    found.append(f"code cell {number} shows a path of this machine ({path}): print a relative one")
+    return found
+
+
+def texts(output: NotebookNode) -> Iterator[str]:
+    """Yield what a reader can read in one output: stream text, text of any kind, an error's name and message."""
+    if output.output_type == "stream":
+        yield output.text
+    elif output.output_type == "error":
+        yield f"{output.ename}: {output.evalue}"
+    else:
+        for kind, data in output.data.items():
+            if kind.startswith("text/") or kind == "image/svg+xml":
+                yield data
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Return a copy of an executed notebook with nothing in it but the lesson and its outputs.
+
+    Dropped: execution times and other metadata of front ends, the state of widgets, versions, stderr, and frames of
+    tracebacks (the last line, which tests compare, stays). Pieces of one stream that follow each other become one:
+    where a stream is cut depends on timing. A widget is stored as its text only: its view is a random number that
+    means nothing once the kernel is gone, and JupyterLab shows the text then anyway.
+    """
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
+        if cell.cell_type != "code":
+            continue
+        outputs: list[NotebookNode] = []
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                if output.name == "stderr":
+                    continue
+                if outputs and outputs[-1].output_type == "stream":
+                    outputs[-1].text += output.text
+                    continue
+            elif output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+            else:
+                output.data.pop("application/vnd.jupyter.widget-view+json", None)
+            outputs.append(output)
+        cell.outputs = outputs
+    return notebook
+
+
+def build(path: Path, after_cell: Callable[[], object] = lambda: None) -> Run:
+    """Run a lesson and store it with its new outputs, whole; a second build writes the same bytes.
+
+    Only cells tagged `nbval-ignore-output` may differ from build to build.
+
+    Raises:
+        LessonError: a cell failed or an output is not repeatable. The file is then left as it was.
+    """
+    run = execute(path, after_cell=after_cell)
+    if run.failure:
+        raise LessonError(f"{run.failure} (the notebook is left as it was)")
+    if found := unstable(run.notebook):
+        raise LessonError(f"{path.name} is left as it was:" + "".join(f"\n  {sentence}" for sentence in found))
+    with written_whole(path) as temporary:
+        nbformat.write(normalise(run.notebook), temporary)
+    return run
+
+
+def run(path: Path, folder: Path, threads: int | None = None, after_cell: Callable[[], object] = lambda: None) -> Run:
+    """Run a lesson and write the executed copy, complete or up to its failure, to `folder`.
+
+    Never raises for what is wrong with the lesson, so that the next one runs too: see `Run.failure`.
+    """
+    try:
+        result = execute(path, threads=threads, after_cell=after_cell)
+    except LessonError as error:
+        return Run(path.stem, nbformat.v4.new_notebook(), 0.0, 0, str(error))
+    with written_whole(folder / path.name) as temporary:
+        nbformat.write(result.notebook, temporary)
+    return result
+
+
+def write_summary(runs: Sequence[Run], path: Path) -> None:
+    """Write time, memory and failure of each run as JSON."""
+    lessons = [
+        {"lesson": run.name, "seconds": round(run.seconds, 1), "peak_mb": run.peak_mb, "failure": run.failure}
+        for run in runs
+    ]
+    total = {"seconds": round(sum(run.seconds for run in runs), 1), "failures": sum(bool(run.failure) for run in runs)}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps({"lessons": lessons} | total, indent=1) + "\n", encoding="utf-8")
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """Return the environment variables that hold the numerical libraries (torch, NumPy, OpenCV) to so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+    return dict.fromkeys(names, str(threads))
+
+
+class _KernelOfThisPython(AsyncKernelManager):
+    """A kernel of the running Python, whatever a "python3" kernel in the user's home may point to."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+
+@contextmanager
+def _peak_memory(client: NotebookClient) -> Iterator[dict[str, int]]:
+    """Watch the client's kernel while the block runs; the yielded dict's "bytes" is the most seen so far."""
+    peak = {"bytes": 0}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            pid: Any = getattr(getattr(client.km, "provisioner", None), "pid", None)  # None before the kernel's start
+            if pid is not None:
+                peak["bytes"] = max(peak["bytes"], _memory(pid))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _memory(pid: int) -> int:
+    """Return the resident memory of a process and its descendants in bytes; those that just ended count 0."""
+    total = 0
+    try:
+        kernel = psutil.Process(pid)
+        for process in [kernel, *kernel.children(recursive=True)]:
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return total
