@@ -4,11 +4,15 @@ Shapes: K objects, an image of H x W pixels.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Int
 from torch import Tensor
 from torchvision import tv_tensors
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels: the edges of the box, so its width is x2 - x1."""
 
 
 class DataError(ValueError):
@@ -38,8 +42,35 @@ class Sample(NamedTuple):
     size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object to write into an annotation file; what a format has no place for, it leaves out.
+
+    Attributes:
+        name: its class.
+        box: xyxy in pixels, inside the image.
+        difficult: whether it leaves the count in the evaluation (VOC).
+        truncated: whether it goes on beyond the border of the image (both formats).
+        occluded: whether something stands in front of it (both formats).
+        group: whether the box holds a crowd that nobody told apart (Open Images).
+        depiction: whether it is a drawing of the thing (Open Images).
+        pose: where it faces (VOC): `Left`, `Right`, `Frontal`, `Rear` or `Unspecified`.
+        extreme_points: its topmost, leftmost, lowest and rightmost point, each (x, y) in pixels (Open Images).
+    """
+
+    name: str
+    box: Box
+    difficult: bool = False
+    truncated: bool = False
+    occluded: bool = False
+    group: bool = False
+    depiction: bool = False
+    pose: str = "Unspecified"
+    extreme_points: tuple[tuple[float, float], ...] | None = None
+
+
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Make a batch in torchvision's detection interface: `images, targets = collate(samples)`.
+    """Make a batch in torchvision's detection interface: a list of images and a list of targets.
 
     Images differ in size, so a batch is a list. Each target holds `boxes`, `labels`, `difficult`, `image_id` and
     `size`; use it as `DataLoader(dataset, collate_fn=collate)`.

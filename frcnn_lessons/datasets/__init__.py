@@ -1,0 +1,19 @@
+"""The data of the course: built-in street scenes, PASCAL VOC folders and Open Images tables, all as `Sample`."""
+
+from frcnn_lessons.datasets.open_images import OPEN_IMAGES_COLUMNS, OpenImagesDataset
+from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample, collate
+from frcnn_lessons.datasets.transforms import HorizontalFlip, ResizeShortSide
+from frcnn_lessons.datasets.voc import VOC_CLASSES, VOCDataset
+
+__all__ = [
+    "OPEN_IMAGES_COLUMNS",
+    "VOC_CLASSES",
+    "AnnotatedObject",
+    "DataError",
+    "HorizontalFlip",
+    "OpenImagesDataset",
+    "ResizeShortSide",
+    "Sample",
+    "VOCDataset",
+    "collate",
+]

@@ -1,0 +1,333 @@
+"""Read and write PASCAL VOC folders: `JPEGImages/`, an XML file each in `Annotations/`, lists in `ImageSets/Main/`.
+
+On disk a VOC box counts pixels from 1 and includes both ends: the box of the top left pixel is (1, 1, 1, 1). Inside
+the course a box is its edges, (0, 0, 1, 1), so that width = x2 - x1. Hence `(xmin - 1, ymin - 1, xmax, ymax)` when
+reading, and the other way round when writing.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", and the VOC 2007 development kit.
+"""
+
+import functools
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import defusedxml
+from defusedxml import ElementTree as DefusedElementTree
+
+from frcnn_lessons.datasets.images import MAX_PIXELS, check_image
+from frcnn_lessons.datasets.reading import (
+    AnnotatedImages,
+    Found,
+    Record,
+    check_objects,
+    check_options,
+    check_span,
+    file_inside,
+    image_inside,
+    number,
+    record,
+)
+from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample
+from frcnn_lessons.files import written_whole
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+class VOCDataset(AnnotatedImages):
+    """The images of a VOC folder as `Sample`s.
+
+    Everything about the folder but the pixels is read and checked when the data set is made.
+
+    Example:
+        >>> dataset = VOCDataset("VOCdevkit/VOC2007", "trainval", VOC_CLASSES)  # doctest: +SKIP
+        >>> image, boxes, labels, difficult, image_id, size = dataset[0]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        image_set: str | None = "trainval",
+        classes: Sequence[str] | None = None,
+        *,
+        transform: Callable[[Sample], Sample] | None = None,
+        one_based: bool = True,
+        unknown: str = "raise",
+        on_error: str = "raise",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Read the annotations and image headers of a VOC folder.
+
+        An image is looked for under the `<filename>` of its annotation, then under the annotation's own name with
+        .jpg, .jpeg or .png: in many folders `<filename>` is what the file was once called. Required in an annotation
+        are `size` (`width`, `height`), and for each `object` a `name` and a `bndbox` (`xmin`, `ymin`, `xmax`, `ymax`);
+        an object without `difficult` is not difficult; the boxes of an object's `part`s are not read. Equal corners
+        (xmax = xmin) are refused: in VOC's counting one pixel, but what tools write for a click without a drag.
+
+        Args:
+            root: the folder that holds `JPEGImages` and `Annotations`; or a folder above it with one such folder in
+                it, as `VOCdevkit` is when one year was downloaded.
+            image_set: name of a list in `ImageSets/Main`, such as "train". In the list of one class ("car_train") the
+                images marked -1, without a car, are not part of the set. None means every annotation. A folder
+                without `ImageSets/Main` has no test part: its "trainval" is every annotation.
+            classes: names in the order of their labels, 1..C. None: all names in the folder's annotations, sorted, so
+                that every image set of a folder gets the same labels.
+            transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
+            one_based: whether xmin and ymin count from 1, as VOC says; False for tools that wrote the edges,
+                counting from 0.
+            unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
+                warns of their number, which is in `dropped`.
+            on_error: "raise" refuses the folder at the first image that cannot be used. "skip" leaves such images out
+                (never single objects: what is left of the image would be taught as background), warns of their
+                number, and lists the reasons in `skipped`; for that it decodes every image once.
+            max_pixels: the largest image to accept.
+
+        Raises:
+            DataError: something in the folder cannot be used: the message says what, where, and what to do.
+            ValueError: an option has a value that it cannot have.
+        """
+        check_options(classes, unknown, on_error)
+        root = _year_folder(Path(root))
+        annotations, images = root / "Annotations", root / "JPEGImages"
+        ids = _image_ids(root, image_set)
+
+        @functools.cache  # each file is needed twice: for the class names and for its objects
+        def parse(image_id: str) -> ElementTree.Element:
+            path = file_inside(annotations, f"{image_id}.xml", f"{root}: image set {image_set!r}")
+            if path is None:
+                missing = annotations / f"{image_id}.xml"
+                raise DataError(f"{missing}: image set {image_set!r} names this file, but it is missing; add it")
+            return _parse(path)
+
+        if classes is None:
+            names: set[str] = set()
+            for image_id in _ids_of(annotations, "*.xml"):
+                try:
+                    names.update(_normal(name.text) for name in parse(image_id).findall("object/name"))
+                except DataError:
+                    if on_error == "raise":
+                        raise
+            classes = sorted(names - {""})
+        labels = {name: label for label, name in enumerate(classes, start=1)}
+        owners: dict[Path, str] = {}
+
+        def read(image_id: str) -> Record:
+            where = annotations / f"{image_id}.xml"
+            tree = parse(image_id)
+            path = _image_path(images, image_id, tree, where)
+            if (owner := owners.setdefault(path, image_id)) != image_id:
+                raise DataError(f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>")
+            size = check_image(path, max_pixels)
+            return record(image_id, path, size, _objects(tree, size, one_based, where), labels, unknown)
+
+        super().__init__(root, classes, ids, read, transform, on_error, max_pixels)
+
+
+def write_annotation(
+    path: Path | str,
+    filename: str,
+    size: tuple[int, int],
+    objects: Sequence[AnnotatedObject],
+    folder: str | None = None,
+) -> None:
+    """Write one VOC annotation file, whole or not at all; `VOCDataset` reads the same boxes back.
+
+    Args:
+        path: the XML file.
+        filename: the name of the image in `JPEGImages`.
+        size: its (height, width).
+        objects: what to write. A box must be more than one pixel wide and high, see `VOCDataset`.
+        folder: what the tag of that name says; the name of the folder that holds `Annotations` by default.
+
+    Raises:
+        DataError: an object that the reader would refuse; nothing is written then.
+    """
+    found = [
+        Found(f"{path}: object {k} ({obj.name})", obj.name, obj.box, obj.difficult)
+        for k, obj in enumerate(objects, start=1)
+    ]
+    check_objects(found, size)
+    for text in (filename, *(obj.name for obj in objects), *(obj.pose for obj in objects)):
+        if not text.isprintable() or text != _normal(text) or not text:
+            raise DataError(
+                f"{path}: {text!r} would not be read back the same; use a printable name without outer spaces"
+            )
+
+    root = ElementTree.Element("annotation")
+
+    def add(parent: ElementTree.Element, tag: str, value: object = "") -> ElementTree.Element:
+        child = ElementTree.SubElement(parent, tag)
+        child.text = str(value)
+        return child
+
+    add(root, "folder", folder or Path(path).resolve().parent.parent.name)
+    add(root, "filename", filename)
+    add(add(root, "source"), "database", "frcnn-lessons")
+    size_tag = add(root, "size")
+    for tag, count in (("width", size[1]), ("height", size[0]), ("depth", 3)):
+        add(size_tag, tag, count)
+    add(root, "segmented", 0)
+    for obj, entry in zip(objects, found, strict=True):
+        x1, y1, x2, y2 = obj.box
+        corners = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+        check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", entry.where)
+        check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", entry.where)
+        tag_of_object = add(root, "object")
+        add(tag_of_object, "name", obj.name)
+        add(tag_of_object, "pose", obj.pose)
+        for flag in ("truncated", "occluded", "difficult"):
+            add(tag_of_object, flag, int(getattr(obj, flag)))
+        bndbox = add(tag_of_object, "bndbox")
+        for tag, value in corners.items():
+            add(bndbox, tag, int(value) if value == int(value) else float(value))
+    ElementTree.indent(root)
+    with written_whole(path) as temporary:
+        ElementTree.ElementTree(root).write(temporary, encoding="utf-8")
+
+
+def _year_folder(root: Path) -> Path:
+    """The folder that holds `Annotations`: `root`, or the only one of its kind below it."""
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; check the path")
+    if (root / "Annotations").is_dir():
+        folder = root
+    else:
+        years = sorted(
+            found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/Annotations")
+        )
+        if len(years) > 1:
+            names = ", ".join(year.name for year in years)
+            raise DataError(f"{root}: this folder holds several data sets ({names}); name the one to read")
+        if not years:
+            raise DataError(f"{root}: no Annotations folder; a VOC folder holds JPEGImages and Annotations")
+        folder = years[0]
+    if not (folder / "JPEGImages").is_dir():
+        raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
+    return folder
+
+
+def _ids_of(folder: Path, pattern: str) -> list[str]:
+    """Names without ending of the files in a folder, sorted; hidden ones (half-written, macOS's own) left out."""
+    return sorted(path.stem for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _image_ids(root: Path, image_set: str | None) -> list[str]:
+    """The names in an image set; see `VOCDataset`."""
+    lists = root / "ImageSets" / "Main"
+    if image_set is None or (image_set == "trainval" and not lists.is_dir()):
+        ids = _ids_of(root / "Annotations", "*.xml")
+        if not ids:
+            raise DataError(f"{root / 'Annotations'}: the folder holds no annotation; put the XML files there")
+        return ids
+    known = _ids_of(lists, "*.txt")
+    if image_set not in known:
+        there = (
+            f"there are {', '.join(known)}" if known else "there are none, and image_set=None reads every annotation"
+        )
+        raise DataError(f"{lists}: no image set is called {image_set!r}; {there}")
+    path = lists / f"{image_set}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{path}: the image set cannot be read as text; write it again, one name a line") from None
+    ids, seen = [], set()
+    for number_of_line, line in enumerate(lines, start=1):
+        # "000005" or, in the list of one class, "000005 -1"; the names of one's own files may hold spaces.
+        name, mark = re.fullmatch(r"(.*?)(?:\s+(-1|0|1))?", line.strip()).groups()  # type: ignore[union-attr]
+        if not name:
+            continue
+        if name in seen:
+            raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
+        seen.add(name)
+        if mark != "-1":
+            ids.append(name)
+    if not ids:
+        raise DataError(f"{path}: the image set names no image; put one name on each line")
+    return ids
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    """Read an annotation file, without ever resolving an entity."""
+    try:
+        tree = DefusedElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+    except defusedxml.DefusedXmlException:
+        raise DataError(f"{path}: the XML declares a DTD or entities, which are never read; remove them") from None
+    except (SyntaxError, ValueError, LookupError, OSError) as error:  # LookupError: an encoding nobody knows
+        raise DataError(f"{path}: the file is not well-formed XML ({error}); repair or replace it") from None
+    if tree.tag != "annotation":
+        raise DataError(f"{path}: the XML holds <{tree.tag}> where VOC has <annotation>; replace the file")
+    return tree
+
+
+def _objects(tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path) -> list[Found]:
+    """The objects of an annotation, in pixels; `size` is (height, width) of the image itself."""
+    size_tag = _child(tree, "size", str(where))
+    width, height = (number(_text(size_tag, tag, str(where)), f"{where}: {tag}") for tag in ("width", "height"))
+    if height != size[0] or width != size[1]:
+        raise DataError(
+            f"{where}: <size> says {width:g} x {height:g}, but the image is {size[1]} x {size[0]}; check that they "
+            "belong together and correct <size>"
+        )
+    objects = []
+    for k, entry in enumerate(tree.findall("object"), start=1):
+        name = _normal(_text(entry, "name", f"{where}: object {k}"))
+        label = f"{where}: object {k} ({name})"
+        box_tag = _child(entry, "bndbox", label)
+        corners = {
+            tag: number(_text(box_tag, tag, label), f"{label}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")
+        }
+        for tag in ("xmin", "ymin"):
+            if one_based and corners[tag] == 0:
+                raise DataError(
+                    f"{label} has {tag} 0, but VOC counts pixels from 1; correct it, or pass one_based=False if what "
+                    "wrote these files counts from 0"
+                )
+        check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
+        check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
+        difficult = _text(entry, "difficult", label) if entry.find("difficult") is not None else "0"
+        if difficult not in ("0", "1"):
+            raise DataError(f"{label} has difficult {difficult!r}; make it 0 or 1")
+        first = 1 if one_based else 0
+        box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
+        objects.append(Found(label, name, box, difficult == "1"))
+    return objects
+
+
+def _image_path(images: Path, image_id: str, tree: ElementTree.Element, where: Path) -> Path:
+    """The image of an annotation; see `VOCDataset`."""
+    filename = (tree.findtext("filename") or "").strip()
+    named = file_inside(images, filename, str(where)) if filename else None
+    own = image_inside(images, image_id, str(where))
+    if named and own and named.stem != own.stem:
+        raise DataError(f"{where}: <filename> says {named.name}, but there is a {own.name} too; correct <filename>")
+    path = named or own
+    if path is None:
+        raise DataError(
+            f"{where}: the image is missing, {images} holds neither {filename or 'a <filename>'} nor {image_id} with "
+            ".jpg, .jpeg or .png; add it, or remove the annotation"
+        )
+    return path
+
+
+def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Element:
+    """The one direct child with this tag: the parts of a person have a `name` and a `bndbox` too, one level down."""
+    children = parent.findall(tag)
+    if len(children) != 1:
+        raise DataError(f"{where} has {len(children) or 'no'} <{tag}> in <{parent.tag}>; there must be one")
+    return children[0]
+
+
+def _text(parent: ElementTree.Element, tag: str, where: str) -> str:
+    text = (_child(parent, tag, where).text or "").strip()
+    if not text:
+        raise DataError(f"{where} has an empty <{tag}>; fill it in")
+    return text
+
+
+def _normal(text: str | None) -> str:
+    """The text on one line without outer spaces: XML that was indented by a tool may break names."""
+    return " ".join((text or "").split())

@@ -1,0 +1,338 @@
+"""What the reader of Open Images tables promises: a `Sample` as from VOC, bad tables refused in one sentence."""
+
+import csv
+import pickle
+import warnings
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from frcnn_lessons.datasets import OPEN_IMAGES_COLUMNS, AnnotatedObject, DataError, OpenImagesDataset, collate
+from frcnn_lessons.datasets.open_images import write_table
+
+SIZE = (30, 40)  # high, wide
+BUS = AnnotatedObject("Bus", (0.0, 3.0, 20.0, 15.0))
+CROWD = AnnotatedObject("Truck", (10.0, 15.0, 40.0, 30.0), truncated=True, group=True)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+def photograph(path, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A table of three boxes: image `a` with a bus and a crowd of trucks (lines 2 and 3), `b` with a bus (line 4)."""
+    for name in ("a", "b"):
+        photograph(tmp_path / "images" / f"{name}.jpg")
+    write_table(tmp_path / "df.csv", [("a", SIZE, [BUS, CROWD]), ("b", SIZE, [BUS])])
+    return tmp_path
+
+
+def read(root, **options):
+    return OpenImagesDataset(root / "df.csv", root / "images", **options)
+
+
+def test_relative_coordinates_become_pixels_of_the_real_image(root):
+    # Written as literal text once, so that a mistake made alike in writer and reader shows: x of 40, y of 30 pixels.
+    (root / "df.csv").write_text(
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+        "b,xclick,/m/01bjv,1,0.25,0.75,0.1,1,0\n"
+        "a,xclick,/m/07r04,1,0,0.5,0.2,0.4,1\n"
+        "b,xclick,/m/07r04,1,0,1.0,0,1.000000,-1\n"
+    )
+    dataset = read(root)
+    assert dataset.ids == ("b", "a")
+    assert dataset.classes == ("/m/01bjv", "/m/07r04")
+    image, boxes, labels, difficult, image_id, size = dataset[0]
+    assert boxes.tolist() == [[10, 3, 30, 30], [0, 0, 40, 30]]
+    assert (boxes.dtype, boxes.canvas_size) == (torch.float32, SIZE)
+    assert labels.tolist() == [1, 2]
+    assert difficult.tolist() == [False, False]
+    assert (image_id, size, tuple(image.shape)) == ("b", SIZE, (3, 30, 40))
+    assert dataset[1].difficult.tolist() == [True]  # a group leaves the count
+
+
+def test_the_writer_fills_all_21_columns(root):
+    with (root / "df.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(OPEN_IMAGES_COLUMNS) == len(rows[0]) == 21
+    assert tuple(rows[0]) == OPEN_IMAGES_COLUMNS
+    flags = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
+    assert [rows[1][flag] for flag in flags] == ["0", "1", "1", "0", "0"]
+    assert rows[0]["XClick1X"] == "-1"
+
+    points = ((20.0, 15.0), (10.0, 18.0), (24.0, 30.0), (40.0, 27.0))  # top, left, bottom, right
+    clicked = AnnotatedObject("Bus", (10.0, 15.0, 40.0, 30.0), extreme_points=points)
+    write_table(root / "df.csv", [("a", SIZE, [clicked])])
+    with (root / "df.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert [float(row[f"XClick{k}X"]) for k in range(1, 5)] == [0.5, 0.25, 0.6, 1.0]
+    assert [float(row[f"XClick{k}Y"]) for k in range(1, 5)] == [0.5, 0.6, 1.0, 0.9]
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+spans = [
+    st.tuples(side, side).map(sorted).filter(lambda span: span[0] < span[1])
+    for side in (st.floats(0, 41, width=32), st.floats(0, 37, width=32))
+]
+
+
+@in_one_folder
+@given(
+    images=st.lists(
+        st.lists(
+            st.tuples(names, *spans, st.booleans()), min_size=1, max_size=4, unique_by=lambda v: (v[0], *v[1], *v[2])
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_what_is_written_is_read_back_the_same(images, tmp_path):
+    # 41 x 37: sizes by which a division rounds. Still every float32 box comes back to the last bit (or, next to
+    # zero, to less than any pixel).
+    expected = [
+        [AnnotatedObject(name, (x1, y1, x2, y2), group=group) for name, (x1, x2), (y1, y2), group in objects]
+        for objects in images
+    ]
+    ids = [f'image {k}, "{k}"' for k in range(len(images))]
+    for image_id in ids:
+        photograph(tmp_path / "images" / f"{image_id}.png", (37, 41))
+    write_table(tmp_path / "df.csv", [(i, (37, 41), objects) for i, objects in zip(ids, expected, strict=True)])
+    dataset = read(tmp_path)
+    assert list(dataset.ids) == ids
+    for k, objects in enumerate(expected):
+        known = dataset.annotation(k)
+        assert known["boxes"].tolist() == pytest.approx(np.array([found.box for found in objects]), rel=1e-7, abs=1e-30)
+        assert [dataset.classes[label - 1] for label in known["labels"]] == [found.name for found in objects]
+        assert known["difficult"].tolist() == [found.group for found in objects]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [AnnotatedObject("Bus", (5.0, 5.0, 5.0, 9.0))],
+        [AnnotatedObject("Bus", (5.0, 5.0, 41.0, 9.0))],
+        [AnnotatedObject("Bus", (float("nan"), 5.0, 8.0, 9.0))],
+        [AnnotatedObject(" Bus", (5.0, 5.0, 8.0, 9.0))],
+        [AnnotatedObject("Bus", (5.0, 5.0, 8.0, 9.0), extreme_points=((5.0, 5.0),))],
+        [BUS, BUS],
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(objects, tmp_path):
+    with pytest.raises(DataError):
+        write_table(tmp_path / "df.csv", [("a", SIZE, [BUS]), ("b", SIZE, objects)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_wanted_images_are_read_and_checked(root):
+    (root / "images" / "a.jpg").unlink()
+    dataset = read(root, ids=["b"])
+    assert dataset.ids == ("b",)
+    assert dataset.classes == ("Bus", "Truck")  # those of the table, so that both parts of a split have the same labels
+    with pytest.raises(DataError, match=r"df\.csv: the table has no row of image 'c'; leave it out of ids"):
+        read(root, ids=["b", "c"])
+    with pytest.raises(ValueError, match="ids"):
+        read(root, ids=["b", "b"])
+
+
+def test_the_click_and_flag_columns_may_be_missing_and_in_any_order(root):
+    (root / "df.csv").write_text(
+        "\ufeffXMax,XMin,YMax,YMin,LabelName,ImageID,Source,Confidence\n.5,.25,1,.5,Bus,a,x,1\n\n", encoding="utf-8"
+    )
+    sample = read(root)[0]
+    assert sample.boxes.tolist() == [[10, 15, 20, 30]]
+    assert sample.difficult.tolist() == [False]
+
+
+def test_objects_of_unknown_classes_are_dropped_only_when_asked(root):
+    with pytest.raises(DataError, match=r"df\.csv: line 3 \(Truck in image a\) is of an unknown class \(known: Bus\)"):
+        read(root, classes=["Bus"])
+    with pytest.warns(UserWarning, match="objects left out: 1"):
+        dataset = read(root, classes=["Bus"], unknown="drop")
+    assert (dataset.dropped, dataset[0].labels.tolist()) == (1, [1])
+
+
+def test_worker_processes_give_the_same_batches(root):
+    dataset = read(root)
+    _, targets = next(iter(DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=collate)))
+    assert [target["image_id"] for target in targets] == ["a", "b"]
+    assert torch.equal(targets[0]["boxes"], dataset[0].boxes)
+    assert pickle.loads(pickle.dumps(dataset))[1].image_id == "b"
+
+
+# ---- Refusing what is wrong -------------------------------------------------------------------------------------
+
+
+def cell(line, column, value):
+    """Put a value into one cell of the table, line 2 being the first box."""
+
+    def change(root):
+        with (root / "df.csv").open(newline="") as file:
+            rows = list(csv.reader(file))
+        rows[line - 1][OPEN_IMAGES_COLUMNS.index(column)] = value
+        with (root / "df.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    return change
+
+
+def without(column):
+    def change(root):
+        with (root / "df.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        kept = [name for name in OPEN_IMAGES_COLUMNS if name != column]
+        with (root / "df.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, kept, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    return change
+
+
+def bytes_changed(old, new):
+    def change(root):
+        content = (root / "df.csv").read_bytes()
+        assert old in content, "the test changes nothing"
+        (root / "df.csv").write_bytes(content.replace(old, new, 1))
+
+    return change
+
+
+def content(data):
+    return lambda root: (root / "df.csv").write_bytes(data)
+
+
+def row_twice(root):
+    lines = (root / "df.csv").read_text().splitlines()
+    (root / "df.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+
+
+def cut(root):
+    path = root / "images" / "a.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+HEADER = ",".join(OPEN_IMAGES_COLUMNS).encode()
+BAD_IMAGES = {
+    # name: (how to break it, what the message must hold); each spoils image `a` only
+    "missing image": (lambda root: (root / "images" / "a.jpg").unlink(), ["line 2", "image a is missing"]),
+    "truncated image": (cut, ["a.jpg", "cannot be read"]),
+    "grayscale image": (lambda root: Image.new("L", (40, 30)).save(root / "images" / "a.jpg"), ["a.jpg", "grayscale"]),
+    "image too large": (lambda root: photograph(root / "images" / "a.jpg", (60, 40)), ["a.jpg", "over the limit"]),
+    "word": (cell(3, "XMin", "left"), ["line 3 (Truck in image a)", "XMin is 'left'", "not a number"]),
+    "empty cell": (cell(3, "XMin", ""), ["line 3 (Truck in image a)", "XMin is ''", "not a number"]),
+    "NaN": (cell(3, "YMax", "nan"), ["line 3 (Truck in image a)", "not a number"]),
+    "infinite": (cell(3, "YMax", "inf"), ["line 3 (Truck in image a)", "not a number"]),
+    "above 1": (cell(2, "XMax", "1.001"), ["line 2 (Bus in image a)", "XMax 1.001", "from 0 to 1"]),
+    "pixels": (cell(2, "XMax", "20"), ["line 2 (Bus in image a)", "XMax 20", "from 0 to 1"]),
+    "below 0": (cell(2, "YMin", "-0.1"), ["line 2 (Bus in image a)", "YMin -0.1", "from 0 to 1"]),
+    "XMax below XMin": (cell(3, "XMax", "0.1"), ["line 3 (Truck in image a)", "XMax 0.1", "XMin 0.25"]),
+    "YMax equal to YMin": (cell(3, "YMax", "0.5"), ["line 3 (Truck in image a)", "YMax 0.5", "YMin 0.5"]),
+    "differs by nothing": (cell(3, "YMax", "0.50000000001"), ["line 3 (Truck in image a)", "no area"]),
+    "a row twice": (row_twice, ["line 5 (Bus in image a)", "twice", "line 2"]),
+    "IsGroupOf 2": (cell(2, "IsGroupOf", "2"), ["line 2 (Bus in image a)", "IsGroupOf '2'"]),
+    "no class": (cell(2, "LabelName", " "), ["line 2", "LabelName ''"]),
+}
+BAD_TABLES = {
+    "empty file": (content(b""), ["is empty"]),
+    "only the columns": (content(HEADER + b"\n"), ["no box"]),
+    "no LabelName": (without("LabelName"), ["no column LabelName"]),
+    "no XMin": (without("XMin"), ["no column XMin"]),
+    "no Confidence": (without("Confidence"), ["no column Confidence"]),
+    "a column twice": (bytes_changed(b"IsInside", b"XMin"), ["a column twice"]),
+    "semicolons": (content(HEADER.replace(b",", b";") + b"\n"), ["no column ImageID"]),
+    "a short row": (bytes_changed(b"a,xclick,Truck,1,", b"a,Truck,1,"), ["line 3", "20 cells for 21 columns"]),
+    "a long row": (bytes_changed(b"a,xclick,Truck,1,", b"a,xclick,Truck,Bus,1,"), ["line 3", "22 cells"]),
+    "Latin-1": (bytes_changed(b"Truck", b"Tr\xfcck"), ["cannot be read", "UTF-8"]),
+    "UTF-16": (lambda root: (root / "df.csv").write_text("ImageID\n", encoding="utf-16"), ["cannot be read", "UTF-8"]),
+    "NUL in a name": (bytes_changed(b"a,xclick,Truck", b"a\0,xclick,Truck"), ["line 3", "ImageID 'a\\x00'"]),
+    "no ImageID": (bytes_changed(b"a,xclick,Truck", b",xclick,Truck"), ["line 3", "ImageID ''"]),
+    "an open quote": (bytes_changed(b"Truck", b'"Truck'), ["cannot be read after line 2"]),
+    "a huge cell": (bytes_changed(b"Truck", b"T" * 200_000), ["cannot be read after line 2"]),
+}
+ESCAPES = {
+    "parent folder": (cell(2, "ImageID", "../secret"), ["line 2", "../secret.jpg", "outside"]),
+    "absolute": (cell(2, "ImageID", "/etc/passwd"), ["line 2", "/etc/passwd.jpg", "outside"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES | BAD_TABLES | ESCAPES)
+def test_bad_input_is_refused_with_one_sentence(name, root):
+    break_it, words = (BAD_IMAGES | BAD_TABLES | ESCAPES)[name]
+    break_it(root)
+    with pytest.raises(DataError) as refusal:
+        read(root, max_pixels=2_000)[0]
+    message = str(refusal.value)
+    assert [word for word in words if word not in message] == [], message
+    assert str(root) in message
+    assert "; " in message, "the message says no remedy"
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image_is_skipped_whole_when_asked(name, root):
+    break_it, words = BAD_IMAGES[name]
+    break_it(root)
+    with pytest.warns(UserWarning, match="1 of 2 images left out"):
+        dataset = read(root, on_error="skip", max_pixels=2_000)
+    assert dataset.ids == ("b",)
+    assert [word for word in words if word not in dataset.skipped[0]] == []
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_damaged_table_is_refused_even_when_skipping(name, root):
+    # Where a row begins and whose it is can no longer be told, so there is no image to leave out.
+    BAD_TABLES[name][0](root)
+    with pytest.raises(DataError):
+        read(root, on_error="skip")
+
+
+def test_missing_files_and_folders_are_refused(root):
+    with pytest.raises(DataError, match=r"nowhere\.csv: there is no such table; check the path"):
+        OpenImagesDataset(root / "nowhere.csv", root / "images")
+    with pytest.raises(DataError, match="nowhere: there is no such folder of images"):
+        OpenImagesDataset(root / "df.csv", root / "nowhere")
+    with pytest.raises(DataError, match="cannot be read"):
+        OpenImagesDataset(root, root / "images")
+
+
+@in_one_folder
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 10_000), st.sampled_from(b',"\n\r\0 -.eE019/\xff') | st.integers(0, 255)),
+        min_size=1,
+        max_size=4,
+    ),
+    start=st.integers(0, 10_000),
+    length=st.integers(0, 20),
+)
+def test_no_damage_to_a_table_raises_anything_but_a_data_error(changes, start, length, tmp_path):
+    root = Path(tmp_path)
+    for name in ("a", "b"):
+        photograph(root / "images" / f"{name}.jpg")
+    write_table(root / "df.csv", [("a", SIZE, [BUS, CROWD]), ("b", SIZE, [BUS])])
+    content = bytearray((root / "df.csv").read_bytes())
+    after_header = content.index(b"\n") + 1
+    for place, value in changes:
+        content[after_header + place % (len(content) - after_header)] = value
+    place = after_header + start % (len(content) - after_header)
+    del content[place : place + length]
+    (root / "df.csv").write_bytes(content)
+    with warnings.catch_warnings(action="error"):
+        try:
+            boxes = read(root)[0].boxes
+        except DataError as error:
+            message = str(error)
+            assert message.startswith(str(root))
+            assert len(message.splitlines()) == 1
+        else:
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
+            assert boxes.isfinite().all()
