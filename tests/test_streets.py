@@ -1,0 +1,384 @@
+"""What the built-in street scenes promise: the same for all, true to the pixel, no gift to a lazy detector."""
+
+import collections
+import csv
+import hashlib
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from frcnn_lessons.datasets import street_scenes, streets
+from frcnn_lessons.datasets.sample import DataError
+from frcnn_lessons.datasets.streets import CLASSES, SAMPLE, SPLITS, Scene, render
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_FOLDER = ROOT / "data" / "streets-sample"
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    """A hundred scenes for training and the hundred test scenes."""
+    return [render("train", index) for index in range(100)] + [render("test", index) for index in range(SPLITS["test"])]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few scenes of each split."""
+    folder = tmp_path_factory.mktemp("streets")
+    streets.write(folder, {"train": range(5), "val": range(3), "test": range(8)})
+    return folder
+
+
+def iou(one, other) -> float:
+    width = max(0, min(one[2], other[2]) - max(one[0], other[0]))
+    height = max(0, min(one[3], other[3]) - max(one[1], other[1]))
+    both = width * height
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return both / (sum(areas) - both)
+
+
+# --- the same for everybody ------------------------------------------------------------------------------------
+
+
+def digest(split: str, index: int) -> str:
+    scene = render(split, index)
+    boxes = repr([(v.label, v.box, v.visible) for v in scene.vehicles])
+    return hashlib.sha256(streets.jpeg(scene) + boxes.encode()).hexdigest()
+
+
+def test_another_process_draws_the_same_bytes_in_whatever_order():
+    # Two students compare figures, and CI compares outputs: both need the very same pictures.
+    wanted = [("train", 3), ("train", 299), ("val", 0), ("test", 42)]
+    code = (
+        "import sys, hashlib; from frcnn_lessons.datasets import streets\n"
+        "for arg in sys.argv[1:]:\n"
+        "    split, index = arg.split(':'); scene = streets.render(split, int(index))\n"
+        "    boxes = repr([(v.label, v.box, v.visible) for v in scene.vehicles])\n"
+        "    print(hashlib.sha256(streets.jpeg(scene) + boxes.encode()).hexdigest())\n"
+    )
+    arguments = [f"{split}:{index}" for split, index in reversed(wanted)]
+    there = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert there.stdout.split() == [digest(split, index) for split, index in reversed(wanted)]
+
+
+def test_no_two_scenes_are_the_same(scenes):
+    # A test image that is also a training image would make every score of the course a lie.
+    assert len({scene.image.tobytes() for scene in scenes}) == len(scenes)
+
+
+@pytest.mark.parametrize(("split", "index"), [("train", 300), ("train", -1), ("training", 0)])
+def test_a_scene_that_does_not_exist_is_refused(split, index):
+    with pytest.raises(DataError, match=r"train 0\.\.299, val 0\.\.59, test 0\.\.99"):
+        render(split, index)
+
+
+# --- what is in them -------------------------------------------------------------------------------------------
+
+
+def test_sizes_differ_and_stay_quick_to_train_on(scenes):
+    shapes = [scene.image.shape for scene in scenes]
+    assert all(128 <= min(h, w) <= 192 and max(h, w) <= 256 for h, w, _ in shapes)
+    upright = np.mean([h > w for h, w, _ in shapes])
+    assert 0.1 < upright < 0.45
+    assert len(set(shapes)) > 100
+
+
+def test_classes_are_balanced_and_some_images_are_empty(scenes):
+    labels = collections.Counter(v.label for scene in scenes for v in scene.vehicles)
+    assert set(labels) == {1, 2, 3}
+    assert min(labels.values()) > 0.6 * max(labels.values())
+    counts = [len(scene.vehicles) for scene in scenes]
+    assert max(counts) <= 4
+    assert 1.5 < np.mean(counts) < 2.1
+    assert 0.03 < np.mean([count == 0 for count in counts]) < 0.15
+    assert {v.facing for scene in scenes for v in scene.vehicles} == {"Left", "Right"}
+
+
+def test_heights_go_from_an_eighth_to_seven_tenths_of_the_image(scenes):
+    # One scale would let a single anchor do; the course needs several.
+    shares = [(v.box[3] - v.box[1]) / scene.image.shape[0] for scene in scenes for v in scene.vehicles]
+    assert min(shares) >= 0.12
+    assert max(shares) <= 0.72
+    assert np.quantile(shares, 0.1) < 0.18
+    assert np.quantile(shares, 0.95) > 0.45
+
+
+def test_some_are_cut_some_are_hidden_and_a_few_are_difficult(scenes):
+    vehicles = [v for scene in scenes for v in scene.vehicles]
+    assert 0.1 < np.mean([v.truncated for v in vehicles]) < 0.4
+    assert 0.2 < np.mean([v.occluded for v in vehicles]) < 0.6
+    assert 0.01 < np.mean([v.difficult for v in vehicles]) < 0.12
+    assert all(v.visible >= 0.1 for v in vehicles), "what nobody can see must not be asked for"
+
+
+# --- the truth, to the pixel -----------------------------------------------------------------------------------
+
+
+def test_a_box_is_as_tight_as_a_search_of_every_pixel_says(scenes):
+    for vehicle in [v for scene in scenes[:12] for v in scene.vehicles]:
+        height, width = vehicle.silhouette.shape
+        inside = [(x, y) for y in range(height) for x in range(width) if vehicle.silhouette[y, x]]
+        xs, ys = [x for x, _ in inside], [y for _, y in inside]
+        assert vehicle.box == (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
+        hidden = sum(not vehicle.seen[y, x] for x, y in inside)
+        assert vehicle.visible == pytest.approx(1 - hidden / len(inside))
+
+
+def test_the_silhouette_is_where_the_vehicle_was_painted(monkeypatch):
+    # Draw the scene twice, the second time with invisible ink for the vehicles: the pictures differ exactly where a
+    # vehicle is seen (and in its shadow). Sensor noise and foreground are the same in both.
+    for index in range(6):
+        scene = render("test", index)
+        if not scene.vehicles:
+            continue
+        with monkeypatch.context() as patch:
+            drawn = street_scenes._draw_vehicle
+
+            def unseen(rng, canvas, *rest, drawn=drawn):
+                before = canvas.picture.copy()
+                vehicles = drawn(rng, canvas, *rest)
+                canvas.picture[:] = before
+                return vehicles
+
+            patch.setattr(street_scenes, "_draw_vehicle", unseen)
+            bare = render("test", index)
+        changed = np.abs(scene.image.astype(int) - bare.image.astype(int)).max(axis=2) > 0
+        seen = np.any([v.seen for v in scene.vehicles], axis=0)
+        assert changed[seen].mean() > 0.97
+        for vehicle in scene.vehicles:  # the shadow reaches a little beyond the box
+            x1, y1, x2, y2 = vehicle.box
+            reach = (y2 - y1) // 3
+            changed[max(0, y1 - reach) : y2 + reach, max(0, x1 - reach) : x2 + reach] = False
+        assert not changed.any()
+
+
+def test_flags_agree_with_the_pixels(scenes):
+    for scene in scenes:
+        height, width = scene.image.shape[:2]
+        for vehicle in scene.vehicles:
+            x1, y1, x2, y2 = vehicle.box
+            assert 0 <= x1 < x2 <= width
+            assert 0 <= y1 < y2 <= height
+            assert not (vehicle.seen & ~vehicle.silhouette).any()
+            if vehicle.truncated:
+                assert x1 == 0 or x2 == width, "cut by the border means that it touches the border"
+            assert vehicle.difficult == (vehicle.visible < 0.35 or min(x2 - x1, y2 - y1) < 14)
+
+
+def test_extreme_points_lie_on_the_silhouette_and_span_the_box(scenes):
+    # Open Images makes its boxes from these four clicks.
+    for vehicle in [v for scene in scenes for v in scene.vehicles]:
+        top, left, bottom, right = vehicle.extreme_points
+        xs, ys = zip(top, left, bottom, right, strict=True)
+        assert (min(xs), min(ys), max(xs), max(ys)) == vehicle.box
+        for x, y, dx, dy in ((*top, 0, 0), (*left, 0, 0), (*bottom, 0, -1), (*right, -1, 0)):
+            assert vehicle.silhouette[int(y) + dy, int(x) + dx]
+
+
+# --- no gift to a lazy detector --------------------------------------------------------------------------------
+
+
+def test_no_single_colour_threshold_finds_the_vehicles(scenes):
+    # 12 hues x 3 saturations x 3 brightnesses, and 8 bands of grey: even the best rule must miss most vehicles.
+    rules = [((15 * h, s, v), (15 * h + 15, 255, 255)) for h in range(12) for s in (50, 90, 130) for v in (30, 90, 150)]
+    rules += [((0, 0, 32 * v), (180, 60, 32 * v + 32)) for v in range(8)]
+    found = np.zeros(len(rules))
+    total = 0
+    for scene in scenes[::2]:
+        hsv = cv2.cvtColor(cv2.GaussianBlur(scene.image, (3, 3), 0), cv2.COLOR_RGB2HSV)
+        truth = [v.box for v in scene.vehicles if not v.difficult]
+        total += len(truth)
+        for k, (low, high) in enumerate(rules):
+            _, _, stats, _ = cv2.connectedComponentsWithStats(cv2.inRange(hsv, low, high))
+            blobs = [(x, y, x + w, y + h) for x, y, w, h, area in stats[1:].tolist() if area >= 60]
+            found[k] += sum(any(iou(blob, box) >= 0.5 for blob in blobs) for box in truth)
+    assert found.max() / total < 0.2
+
+
+def test_no_single_box_finds_the_vehicles(scenes):
+    # The best of 1,500 boxes, the same in every image (relative to its size): vehicles must not always stand there.
+    truth = [
+        np.array(v.box) / np.tile(scene.image.shape[1::-1], 2)
+        for scene in scenes
+        for v in scene.vehicles
+        if not v.difficult
+    ]
+    best = 0.0
+    for w in (0.25, 0.4, 0.55, 0.7, 0.85, 1.0):
+        for h in (0.15, 0.25, 0.35, 0.5, 0.65):
+            for cx in np.linspace(0.2, 0.8, 7):
+                for cy in np.linspace(0.45, 0.85, 7):
+                    box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+                    best = max(best, float(np.mean([iou(box, other) >= 0.5 for other in truth])))
+    assert best < 0.25
+
+
+# --- on disk ---------------------------------------------------------------------------------------------------
+
+
+def test_the_voc_folder_holds_what_voc_readers_expect(written):
+    listed = {p.stem: p.read_text().split() for p in (written / "ImageSets" / "Main").iterdir()}
+    assert {split: len(names) for split, names in listed.items()} == {"train": 5, "val": 3, "test": 8, "trainval": 8}
+    assert listed["trainval"] == listed["train"] + listed["val"]
+    for split in SPLITS:
+        for name in listed[split]:
+            scene = render(split, int(name.split("_")[1]))
+            root = ElementTree.parse(written / "Annotations" / f"{name}.xml").getroot()
+            assert root.findtext("filename") == f"{name}.jpg"
+            image = cv2.imread(str(written / "JPEGImages" / f"{name}.jpg"))
+            assert image.shape == tuple(int(root.findtext(f"size/{tag}")) for tag in ("height", "width", "depth"))
+            assert np.abs(image[..., ::-1].astype(int) - scene.image).mean() < 8
+            objects = root.findall("object")
+            assert len(objects) == len(scene.vehicles)
+            for entry, vehicle in zip(objects, scene.vehicles, strict=True):
+                assert entry.findtext("name") == CLASSES[vehicle.label - 1]
+                xmin, ymin, xmax, ymax = (int(entry.findtext(f"bndbox/{t}")) for t in ("xmin", "ymin", "xmax", "ymax"))
+                assert (xmin - 1, ymin - 1, xmax, ymax) == vehicle.box  # 1-based and inclusive on disk
+                flags = [entry.findtext(tag) == "1" for tag in ("truncated", "occluded", "difficult")]
+                assert flags == [vehicle.truncated, vehicle.occluded, vehicle.difficult]
+                assert entry.findtext("pose") == vehicle.facing
+
+
+def test_the_open_images_table_says_the_same_as_the_voc_folder(written):
+    with (written / "df.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    # fmt: off
+    assert header == [  # Open Images' order, written out once more
+        "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
+        "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
+        "XClick1X", "XClick2X", "XClick3X", "XClick4X", "XClick1Y", "XClick2Y", "XClick3Y", "XClick4Y",
+    ]
+    # fmt: on
+    by_image = collections.defaultdict(list)
+    for row in rows:
+        by_image[row[0]].append(dict(zip(header, row, strict=True)))
+    for path in (written / "Annotations").iterdir():
+        split, index = path.stem.split("_")
+        scene = render(split, int(index))
+        height, width = scene.image.shape[:2]
+        assert len(by_image[path.stem]) == len(scene.vehicles)
+        for row, vehicle in zip(by_image[path.stem], scene.vehicles, strict=True):
+            assert row["LabelName"].lower() == CLASSES[vehicle.label - 1]
+            box = [
+                float(row["XMin"]) * width,
+                float(row["YMin"]) * height,
+                float(row["XMax"]) * width,
+                float(row["YMax"]) * height,
+            ]
+            np.testing.assert_allclose(box, vehicle.box, atol=1e-4)
+            clicks = [(float(row[f"XClick{k}X"]) * width, float(row[f"XClick{k}Y"]) * height) for k in (1, 2, 3, 4)]
+            np.testing.assert_allclose(clicks, vehicle.extreme_points, atol=1e-4)
+            assert (row["IsOccluded"], row["IsTruncated"]) == (str(int(vehicle.occluded)), str(int(vehicle.truncated)))
+            if vehicle.visible < 0.35:  # the column nearest to `difficult`
+                assert row["IsOccluded"] == "1"
+
+
+def test_the_committed_sample_is_what_the_generator_draws_today(tmp_path):
+    streets.write(tmp_path, SAMPLE)
+    fresh = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
+    stored = sorted(p.relative_to(SAMPLE_FOLDER) for p in SAMPLE_FOLDER.rglob("*") if p.is_file())
+    assert stored == fresh
+    assert sum(map(len, SAMPLE.values())) == 24
+    assert sum((SAMPLE_FOLDER / name).stat().st_size for name in stored) < 1_000_000
+    for name in stored:
+        if name.suffix == ".jpg":  # another CPU may round differently
+            one, other = (cv2.imread(str(folder / name)).astype(int) for folder in (SAMPLE_FOLDER, tmp_path))
+            assert np.abs(one - other).mean() < 1.0, name
+        else:
+            assert (SAMPLE_FOLDER / name).read_text() == (tmp_path / name).read_text(), name
+
+
+def test_the_sample_has_an_example_of_everything():
+    drawn = [render(split, index) for split, indices in SAMPLE.items() for index in indices]
+    vehicles = [v for scene in drawn for v in scene.vehicles]
+    assert {v.label for v in vehicles} == {1, 2, 3}
+    assert any(not scene.vehicles for scene in drawn)
+    assert any(v.difficult for v in vehicles)
+    assert any(v.truncated for v in vehicles)
+    assert any(scene.image.shape[0] > scene.image.shape[1] for scene in drawn)
+
+
+# --- made once, whole ------------------------------------------------------------------------------------------
+
+FEWER = (
+    "import sys, time; from frcnn_lessons.datasets import streets\n"
+    "streets.SPLITS.update(train=6, val=2, test=2)\n"  # ten images instead of 460: the same path, sooner
+)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, count in (("train", 6), ("val", 2), ("test", 2)):
+        monkeypatch.setitem(SPLITS, split, count)
+
+
+def is_whole(folder: Path) -> bool:
+    return len(list((folder / "JPEGImages").iterdir())) == 10 and (folder / "df.csv").is_file()
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill -9")
+def test_a_kill_in_the_middle_leaves_no_half_folder_and_the_next_call_succeeds(tmp_path):
+    code = FEWER + (
+        "draw = streets.render\n"
+        "def slowly(split, index):\n"
+        "    if (split, index) == ('train', 4):\n"
+        "        print('half-way', flush=True); time.sleep(600)\n"
+        "    return draw(split, index)\n"
+        "streets.render = slowly\n"
+        "streets.prepare(sys.argv[1])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout.readline() == "half-way\n"
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "streets").exists()
+    assert is_whole(streets.prepare(tmp_path))
+
+
+def test_two_kernels_that_start_at_once_both_succeed(tmp_path):
+    code = FEWER + "print(streets.prepare(sys.argv[1]))\n"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    answers = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers == [f"{tmp_path / 'streets'}\n"] * 2
+    assert is_whole(tmp_path / "streets")
+    assert [p.name for p in tmp_path.iterdir()] == ["streets"], "the slower one tidies up"
+
+
+@pytest.mark.usefixtures("few")
+def test_a_set_that_is_there_is_not_made_again(tmp_path, monkeypatch):
+    folder = streets.prepare(tmp_path)
+    monkeypatch.setattr(streets, "render", None)  # would fail if it were called
+    assert streets.prepare(tmp_path) == folder
+
+
+@pytest.mark.usefixtures("few")
+def test_a_set_made_by_an_older_generator_is_replaced(tmp_path):
+    folder = streets.prepare(tmp_path)
+    (folder / "fingerprint.txt").write_text("of another version")
+    (folder / "left over.txt").touch()
+    assert is_whole(streets.prepare(tmp_path))
+    assert not (folder / "left over.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["streets"]
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, monkeypatch):
+    # Somebody's own photographs may lie there: never delete them.
+    (tmp_path / "streets").mkdir()
+    (tmp_path / "streets" / "mine.jpg").touch()
+    monkeypatch.setenv("FRCNN_LESSONS_DATA", str(tmp_path))
+    for root in (tmp_path, None):  # None: the data folder of the course
+        with pytest.raises(DataError, match="was not made by the course"):
+            streets.prepare(root)
+    assert (tmp_path / "streets" / "mine.jpg").exists()
