@@ -1,0 +1,80 @@
+"""The one table of the course: what each detector scores and costs, written by its lesson, shown in lesson 00.
+
+The file lies under `data/` and is made on the reader's own machine, for times differ from machine to machine.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frcnn_lessons.files import data_folder, written_whole
+
+# (detector, the lesson that measures it), in the order of the papers.
+DETECTORS = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
+
+
+@dataclass
+class Result:
+    """What a lesson measured on the 100 test images of the street scenes.
+
+    Attributes:
+        detector: one of `DETECTORS`.
+        ap50: average precision at IoU 0.5, mean over the classes, 0..1.
+        training_seconds: time to train, without the time to find proposals beforehand.
+        image_seconds: time per image from pixels to boxes, proposals included.
+    """
+
+    detector: str
+    ap50: float
+    training_seconds: float
+    image_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.detector not in DETECTORS:
+            raise ValueError(f"{self.detector!r} is not in the table; it has {', '.join(DETECTORS)}")
+        if not 0 <= self.ap50 <= 1:
+            raise ValueError(f"ap50 of {self.detector} must lie in 0..1; got {self.ap50}")
+        for name in ("training_seconds", "image_seconds"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} of {self.detector} must be 0 or more; got {getattr(self, name)}")
+
+
+def record(result: Result, path: Path | None = None) -> None:
+    """Put a result into the table, in the place of an older one of the same detector."""
+    results = read(path) | {result.detector: result}
+    with written_whole(_place(path)) as temporary:
+        temporary.write_text(json.dumps([asdict(row) for row in results.values()], indent=1))
+
+
+def read(path: Path | None = None) -> dict[str, Result]:
+    """The results so far, by detector; empty before the first lesson that trains one.
+
+    Raises:
+        ValueError: if the file was damaged; it names the file.
+    """
+    place = _place(path)
+    if not place.exists():
+        return {}
+    try:
+        rows = [Result(**row) for row in json.loads(place.read_text())]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{place} is damaged ({error}); delete it and run the lessons 05 to 09 again") from error
+    return {row.detector: row for row in rows}
+
+
+def table(path: Path | None = None) -> str:
+    """The table in Markdown, with the lesson to run where a number is still missing."""
+    results = read(path)
+    lines = ["| detector | AP50 | training | per image |", "|---|---|---|---|"]
+    for detector, lesson in DETECTORS.items():
+        if (row := results.get(detector)) is None:
+            lines.append(f"| {detector} | *lesson {lesson}* | | |")
+        else:
+            per_image = f"{1000 * row.image_seconds:.0f} ms"
+            lines.append(f"| {detector} | {row.ap50:.2f} | {row.training_seconds:.0f} s | {per_image} |")
+    return "\n".join(lines)
+
+
+def _place(path: Path | None) -> Path:
+    return path or data_folder() / "results.json"
