@@ -62,7 +62,7 @@ def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
 
 def area(boxes: Boxes, pixel_offset: float = 0.0) -> Float[Tensor, " N"]:
     """Area of each box in square pixels; 0 for a box without width or height."""
-    return _area(_upcast(_checked(boxes)), pixel_offset)
+    return _area(_at_edges(_checked(boxes), pixel_offset))
 
 
 def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxes:
@@ -113,8 +113,8 @@ def iou(a: Boxes, b: Float[Tensor, "K 4"], pixel_offset: float = 0.0) -> Float[T
         >>> iou(torch.tensor([[2.0, 1.0, 8.0, 5.0]]), torch.tensor([[4.0, 2.0, 10.0, 6.0]]))
         tensor([[0.3333]])
     """
-    a, b = _checked_pair(a, b)
-    intersection, union = _intersection_and_union(a, b, _area(a, pixel_offset), _area(b, pixel_offset), pixel_offset)
+    a, b = _at_edges(_checked(a, "a"), pixel_offset), _at_edges(_checked(b, "b"), pixel_offset)
+    intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
     return intersection / union
 
 
@@ -124,7 +124,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     Where IoU is 0 for all boxes that do not meet, GIoU falls on towards -1 the further they are apart, so that it
     can serve as a loss (Rezatofighi et al. 2019, algorithm 1).
     """
-    a, b = _checked_pair(a, b)
+    a, b = _upcast(_checked(a, "a")), _upcast(_checked(b, "b"))
     intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T
     frame_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)  # (N, K)
@@ -156,12 +156,12 @@ def encode(
     Raises:
         ValueError: if a box has no width or height. Its logarithm is infinite and the loss becomes NaN.
     """
-    gt_boxes = _upcast(_checked(gt_boxes, "gt_boxes", allow_empty_area=False))
-    anchors = _upcast(_checked(anchors, "anchors", allow_empty_area=False))
+    gt_boxes = _at_edges(_checked(gt_boxes, "gt_boxes", allow_empty_area=False), pixel_offset)
+    anchors = _at_edges(_checked(anchors, "anchors", allow_empty_area=False), pixel_offset)
     if len(gt_boxes) != len(anchors):
         raise ValueError(f"encode pairs boxes row by row: {len(gt_boxes)} gt_boxes for {len(anchors)} anchors")
-    gt_centre, gt_size = _centre_and_size(gt_boxes, pixel_offset)  # (N, 2), (N, 2)
-    centre, size = _centre_and_size(anchors, pixel_offset)  # (N, 2), (N, 2)
+    gt_centre, gt_size = _centre_and_size(gt_boxes)  # (N, 2), (N, 2)
+    centre, size = _centre_and_size(anchors)  # (N, 2), (N, 2)
     deltas = torch.cat([(gt_centre - centre) / size, torch.log(gt_size / size)], dim=1)  # (N, 4)
     return deltas * deltas.new_tensor(weights)
 
@@ -182,14 +182,14 @@ def decode(
         pixel_offset: 1 measures anchors as py-faster-rcnn does. As there, the pixel is *not* taken off again
             at the end: x2 and y2 come back one larger than they went into `encode`.
     """
-    anchors = _upcast(_checked(anchors, "anchors"))
+    anchors = _at_edges(_checked(anchors, "anchors"), pixel_offset)
     deltas = _upcast(deltas)
     if deltas.ndim not in (2, 3) or deltas.shape[-1] != 4 or len(deltas) != len(anchors):
         raise ValueError(
             f"deltas must be (N, 4) or (N, C, 4) with a row for each of the {len(anchors)} anchors; "
             f"got {tuple(deltas.shape)}"
         )
-    centre, size = _centre_and_size(anchors, pixel_offset)  # (N, 2), (N, 2)
+    centre, size = _centre_and_size(anchors)  # (N, 2), (N, 2)
     if deltas.ndim == 3:
         centre, size = centre[:, None], size[:, None]  # (N, 1, 2): the same anchor for every class
     deltas = deltas / deltas.new_tensor(weights)
@@ -224,11 +224,11 @@ def nms(
         >>> nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)
         tensor([0, 2])
     """
-    boxes = _upcast(_checked(boxes))
+    boxes = _at_edges(_checked(boxes), pixel_offset)
     _check_scores(scores, boxes)
     order = scores.sort(descending=True, stable=True).indices  # (N,)
     boxes = boxes[order]
-    areas = _area(boxes, pixel_offset)
+    areas = _area(boxes)
     # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
     # that is not above the threshold: "above it" is then the same, to the last bit.
     threshold = boxes.new_tensor(iou_threshold)
@@ -236,7 +236,7 @@ def nms(
         threshold = torch.nextafter(threshold, threshold.new_tensor(-math.inf))
 
     def overlapping(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), bool
-        intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q], pixel_offset)
+        intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
         return intersection / union > threshold
 
     # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
@@ -287,13 +287,19 @@ def _greedy_choice(conflicts: Tensor) -> Tensor:
 # --- shared pieces, on boxes that have been checked --------------------------------------------------------------
 
 
-def _area(boxes: Tensor, pixel_offset: float = 0.0) -> Tensor:
+def _at_edges(boxes: Tensor, pixel_offset: float) -> Tensor:
+    """Boxes that number their pixels, 3..5, as edges, 3..6: all that follows needs to know of no "+1"."""
+    boxes = _upcast(boxes)
+    return boxes + boxes.new_tensor([0, 0, pixel_offset, pixel_offset]) if pixel_offset else boxes
+
+
+def _area(boxes: Tensor) -> Tensor:
     x1, y1, x2, y2 = boxes.unbind(dim=1)
-    return (x2 - x1 + pixel_offset) * (y2 - y1 + pixel_offset)  # (N,)
+    return (x2 - x1) * (y2 - y1)  # (N,)
 
 
-def _centre_and_size(boxes: Tensor, pixel_offset: float) -> tuple[Tensor, Tensor]:
-    size = boxes[:, 2:] - boxes[:, :2] + pixel_offset  # (N, 2)
+def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    size = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
     return boxes[:, :2] + 0.5 * size, size
 
 
@@ -302,13 +308,11 @@ def _columns(boxes: Tensor) -> Tensor:
     return boxes.T[:, :, None]
 
 
-def _intersection_and_union(
-    a: Tensor, b: Tensor, area_a: Tensor, area_b: Tensor, pixel_offset: float = 0.0
-) -> tuple[Tensor, Tensor]:
+def _intersection_and_union(a: Tensor, b: Tensor, area_a: Tensor, area_b: Tensor) -> tuple[Tensor, Tensor]:
     # Coordinate by coordinate: four (N, K) tables are quicker to fill than two of (N, K, 2).
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T.contiguous()
-    width = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1) + pixel_offset  # (N, K)
-    height = torch.minimum(ay2, by2) - torch.maximum(ay1, by1) + pixel_offset  # (N, K)
+    width = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)  # (N, K)
+    height = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)  # (N, K)
     # Clamp *before* multiplying: two boxes apart in x and in y have two negative sides and a positive product.
     intersection = width.clamp(min=0) * height.clamp(min=0)
     return intersection, area_a[:, None] + area_b - intersection
@@ -320,10 +324,6 @@ def _upcast(values: Tensor) -> Tensor:
 
 
 # --- the border: bad input is refused here ---------------------------------------------------------------------
-
-
-def _checked_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return _upcast(_checked(a, "a")), _upcast(_checked(b, "b"))
 
 
 def _checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:
