@@ -154,7 +154,7 @@ def search(image: Float32[Tensor, "3 H W"], settings: Settings) -> tuple[Float32
 def rank(
     boxes: Float32[ndarray, "M 4"], positions: Int64[ndarray, " M"], generator: np.random.Generator
 ) -> Float32[ndarray, "N 4"]:
-    """Put the boxes of all runs in one order and drop repeats (end of section 3.2).
+    """Put the boxes of all runs in one order and drop repeats (section 3.3).
 
     A region late in the hierarchy is more likely an object, so position i gets the value RND * i, RND uniform in
     0..1, and the lowest value comes first. Without RND the largest boxes of every run would all stand in front.
@@ -288,17 +288,17 @@ def neighbours(segments: Int64[ndarray, "h w"]) -> Int64[ndarray, "P 2"]:
 def similarity(
     regions: Regions, a: Int64[ndarray, " Q"], b: Int64[ndarray, " Q"], area: float, measures: str = "CTSF"
 ) -> Float64[ndarray, " Q"]:
-    """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 2 to 6).
+    """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 1 and 3 to 6).
 
     Args:
         regions: what a and b count in.
         a, b: indices; they may share entries.
         area: of the picture, in the pixels that `regions.sizes` counts.
         measures: letters of CTSF.
-            C: what the colour histograms share (equation 2).
-            T: what the texture histograms share (equation 4).
-            S: small regions first, so that no region swallows the picture bit by bit (equation 5).
-            F: how well the two fill the box around both; low if they hardly touch (equation 6).
+            C: what the colour histograms share (equation 1).
+            T: what the texture histograms share (equation 3).
+            S: small regions first, so that no region swallows the picture bit by bit (equation 4).
+            F: how well the two fill the box around both; low if they hardly touch (equation 5).
     """
     if not measures or set(measures) - set("CTSF"):
         raise ValueError(f"measures must be one or more of the letters CTSF; got {measures!r}")
@@ -362,7 +362,7 @@ def _join(regions: Regions, a: int, b: int, new: int) -> None:
     sizes, boxes = regions.sizes, regions.boxes
     sizes[new] = sizes[a] + sizes[b]
     boxes[new] = np.concatenate([np.minimum(boxes[a, :2], boxes[b, :2]), np.maximum(boxes[a, 2:], boxes[b, 2:])])
-    for histograms in (regions.colour, regions.texture):  # equation 3
+    for histograms in (regions.colour, regions.texture):  # equation 2
         histograms[new] = (sizes[a] * histograms[a] + sizes[b] * histograms[b]) / sizes[new]
 
 
