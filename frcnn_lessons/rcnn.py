@@ -1,0 +1,457 @@
+"""R-CNN: cut out every proposal, describe it with a CNN, score it with one SVM a class, and correct its box.
+
+    proposals -> crop_regions -> RegionNetwork -> SVMs --> non-maximum suppression -> detections
+    (R, 4)       (R, 3, S, S)    pooled, hidden     `-> box regression -^
+
+Training goes in three stages that know nothing of each other: `fine_tune` teaches the network to tell windows apart,
+`train_svms` fits the final classifiers on what the network computes, `fit_box_regression` the correction of boxes.
+Each stage has its own idea of what a positive is: IoU >= 0.5, the object's own box, IoU > 0.6.
+
+Source: Girshick et al., "Rich feature hierarchies for accurate object detection and semantic segmentation", 2014
+(arXiv:1311.2524): section 2 (test and training), appendix A (warping), B (positives and negatives), C (boxes).
+Letters: an image of H x W pixels, R regions of it (M proposals and K objects), C classes, windows of S x S pixels, P
+pooled and D hidden features a region.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+from frcnn_lessons import boxes
+from frcnn_lessons.backbones import Backbone
+
+BATCH = 32  # windows that go through the network together: few enough for a processor's cache, twice as fast as 192
+
+# The authors' code scales features to this mean length, so that one strength of the SVM's penalty suits all networks.
+FEATURE_LENGTH = 20.0
+
+
+# --- windows -----------------------------------------------------------------------------------------------------
+
+
+def crop_regions(
+    image: Float[Tensor, "3 H W"],
+    regions: Float[Tensor, "R 4"],
+    size: int = 227,
+    padding: float = 16.0,
+    square: bool = False,
+    fill: Float[Tensor, " 3"] | None = None,
+) -> Float[Tensor, "R 3 {size} {size}"]:
+    """Cut regions out of an image and bring them all to one size, whatever their shape (appendix A).
+
+    Args:
+        regions: xyxy, pixels; they may reach outside the image.
+        size: S, the side of a window.
+        padding: pixels of the *window*, on each side, that show what surrounds the region (context). 0 cuts tightly.
+        square: take the smallest square around the region instead, so that nothing is distorted.
+        fill: colour of what lies outside the image; the mean of the image if not given.
+
+    Raises:
+        ValueError: if a region has no width or height, or if the padding leaves nothing of the window.
+    """
+    if not 0 <= 2 * padding < size:
+        raise ValueError(f"padding must be at least 0 and less than half of size = {size}; got {padding}")
+    centre_size = boxes.xyxy_to_cxcywh(regions)  # (R, 4)
+    centre, sides = centre_size[:, :2], centre_size[:, 2:]  # (R, 2), (R, 2)
+    if (sides <= 0).any():
+        row = int(torch.nonzero((sides <= 0).any(dim=1))[0])
+        raise ValueError(f"a region without width or height cannot be cropped; row {row} is {regions[row].tolist()}")
+    if square:
+        sides = sides.amax(dim=1, keepdim=True).expand(-1, 2)
+    sides = sides * size / (size - 2 * padding)
+
+    # The middles of a window's pixels, from -0.5 to 0.5 of its side, put into the image.
+    step = (torch.arange(size, device=image.device) + 0.5) / size - 0.5  # (S,)
+    x = centre[:, :1] + sides[:, :1] * step  # (R, S)
+    y = centre[:, 1:] + sides[:, 1:] * step  # (R, S)
+    height, width = image.shape[1:]
+    # grid_sample's coordinates run from -1 to 1. One image, and all windows below each other as one tall grid.
+    grid_x = (2 * x / width - 1)[:, None, :].expand(-1, size, -1)  # (R, S, S)
+    grid_y = (2 * y / height - 1)[:, :, None].expand(-1, -1, size)  # (R, S, S)
+    grid = torch.stack([grid_x, grid_y], dim=3).reshape(1, -1, size, 2)  # (1, R*S, S, 2)
+    windows = F.grid_sample(image[None], grid, padding_mode="border", align_corners=False)  # (1, 3, R*S, S)
+    windows = windows.reshape(3, -1, size, size).transpose(0, 1)  # (R, 3, S, S)
+
+    outside = ((x < 0) | (x > width))[:, None, :] | ((y < 0) | (y > height))[:, :, None]  # (R, S, S)
+    colour = image.mean(dim=(1, 2)) if fill is None else fill
+    return torch.where(outside[:, None], colour[:, None, None], windows)
+
+
+# --- the network --------------------------------------------------------------------------------------------------
+
+
+class RegionNetwork(nn.Module):
+    """A CNN that looks at one window at a time.
+
+    Attributes:
+        backbone, pool: windows -> pooled features (R, P), the paper's "pool5": they still know *where* in the window.
+        hidden: pooled -> hidden features (R, D), the paper's "fc7".
+        classifier: hidden -> C + 1 class scores, background first. After fine-tuning the SVMs take its place.
+        size, padding, square: how windows are cut, see `crop_regions`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        size: int = 227,
+        padding: float = 16.0,
+        square: bool = False,
+        cells: int = 4,
+        width: int = 256,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Put a head on a backbone.
+
+        Args:
+            classes: C, background not counted.
+            cells: the map of a window is pooled to `cells` x `cells`.
+            width: D.
+            generator: where the initial weights of the head are drawn from; torch's own when not given.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.size, self.padding, self.square = size, padding, square
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Flatten())
+        inputs = backbone.channels * cells**2
+        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
+        self.classifier = nn.Linear(width, classes + 1)
+        for layer, std in ((self.hidden[0], math.sqrt(2 / inputs)), (self.classifier, 0.01)):
+            nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
+            nn.init.zeros_(layer.get_parameter("bias"))
+
+    def crop(self, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Float[Tensor, "R 3 S S"]:
+        """Cut regions out as this network wants them; what lies outside the image becomes 0 in its normalisation."""
+        return crop_regions(image, regions, self.size, self.padding, self.square, fill=self.backbone.normalise.mean)
+
+    def forward(self, windows: Float[Tensor, "R 3 S S"]) -> Float[Tensor, "R L"]:
+        """Class scores (logits) of windows, L = C + 1 of them, background first."""
+        return self.classifier(self.hidden(self.pool(self.backbone.features(windows))))
+
+
+class Features(NamedTuple):
+    """What the network computed for the regions of one image. Later stages work on this and never see a pixel."""
+
+    pooled: Float[Tensor, "R P"]
+    hidden: Float[Tensor, "R D"]
+
+
+@torch.no_grad()
+def describe(network: RegionNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
+    """Crop the regions of an image and compute their features, a batch at a time. Puts the network into evaluation."""
+    network.eval()
+    batches = [network.crop(image, part) for part in regions.split(BATCH)]
+    pooled = torch.cat([network.pool(network.backbone.features(windows)) for windows in batches])  # (R, P)
+    return Features(pooled, network.hidden(pooled))
+
+
+# --- what a region is ---------------------------------------------------------------------------------------------
+
+
+class Regions(NamedTuple):
+    """The regions of one training image and how they lie to its objects.
+
+    Attributes:
+        boxes: the K objects first, then the proposals.
+        labels: of the objects, 1..C.
+        overlap: IoU of each region with the object of each class that it overlaps best; 0 where there is none.
+        nearest: the row of that object in `boxes`.
+    """
+
+    boxes: Float[Tensor, "R 4"]
+    labels: Int[Tensor, " K"]
+    overlap: Float[Tensor, "R C"]
+    nearest: Int[Tensor, "R C"]
+
+    def fine_tuning_labels(self) -> Int[Tensor, " R"]:
+        """The class of the best object if IoU >= 0.5, else background, 0 (section 2.3)."""
+        best, which = self.overlap.max(dim=1)
+        return torch.where(best >= 0.5, which + 1, 0)
+
+
+def make_regions(proposals: Float[Tensor, "M 4"], target: Mapping[str, Any], classes: int) -> Regions:
+    """Join an image's objects and proposals.
+
+    Difficult objects are no examples of anything: they are left out, and so are proposals with IoU >= 0.3 on them,
+    which would be taught as background otherwise.
+
+    Args:
+        proposals: from selective search; may be none.
+        target: `boxes` (K, 4), `labels` (K,) and, if any are, `difficult` (K,).
+    """
+    gt_boxes, labels = target["boxes"], target["labels"]
+    difficult = target.get("difficult", torch.zeros_like(labels, dtype=torch.bool))
+    on_difficult = (boxes.iou(proposals, gt_boxes[difficult]) >= 0.3).any(dim=1)
+    gt_boxes, labels = gt_boxes[~difficult], labels[~difficult]
+    rows = torch.cat([gt_boxes, proposals[~on_difficult]])  # (R, 4)
+    overlap = torch.zeros(len(rows), classes)
+    nearest = torch.zeros(len(rows), classes, dtype=torch.long)
+    for label in labels.unique().tolist():
+        of_class = torch.nonzero(labels == label).flatten()
+        overlap[:, label - 1], best = boxes.iou(rows, gt_boxes[of_class]).max(dim=1)
+        nearest[:, label - 1] = of_class[best]
+    return Regions(rows, labels, overlap, nearest)
+
+
+# --- stage 1: fine-tuning ------------------------------------------------------------------------------------------
+
+
+def fine_tune(
+    network: RegionNetwork,
+    images: Sequence[Float[Tensor, "3 H W"]],
+    regions: Sequence[Regions],
+    steps: int,
+    learning_rate: float = 0.001,
+    positives: int = 32,
+    negatives: int = 96,
+    generator: torch.Generator | None = None,
+) -> list[float]:
+    """Train the network to classify windows with softmax (section 2.3).
+
+    Positives are rare among the proposals, so each batch is drawn to hold a quarter of them; half of all windows are
+    mirrored. The paper takes many small steps of plain gradient descent; AdamW needs few, and does not mind how large
+    the features of a backbone are.
+
+    Args:
+        steps: how many batches.
+        learning_rate: rises over the first tenth of the steps, then falls to 0 along half a cosine.
+        positives, negatives: windows of each kind in a batch, drawn from all images.
+
+    Returns:
+        The loss of every step.
+
+    Raises:
+        ValueError: if there is no positive or no negative region to learn from.
+    """
+    labels = torch.cat([r.fine_tuning_labels() for r in regions])  # (sum of R,)
+    owner = torch.repeat_interleave(torch.arange(len(regions)), torch.tensor([len(r.boxes) for r in regions]))
+    rows = torch.cat([r.boxes for r in regions])
+    kinds = [(torch.nonzero(labels > 0).flatten(), positives), (torch.nonzero(labels == 0).flatten(), negatives)]
+    if any(len(candidates) == 0 for candidates, _ in kinds):
+        raise ValueError("fine-tuning needs positive and background regions; give images with objects and proposals")
+
+    optimiser = torch.optim.AdamW(
+        [p for p in network.parameters() if p.requires_grad], learning_rate, weight_decay=0.01
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, 10 * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2
+    )
+    losses = []
+    network.train()
+    for _ in trange(steps, desc="fine-tuning", unit="batch"):
+        drawn = [c[torch.randperm(len(c), generator=generator)[:count]] for c, count in kinds]
+        chosen = torch.cat(drawn)
+        chosen = chosen[owner[chosen].argsort(stable=True)]  # windows of one image are cut together
+        windows = torch.cat([network.crop(images[i], rows[chosen[owner[chosen] == i]]) for i in owner[chosen].unique()])
+        mirrored = torch.rand(len(windows), generator=generator) < 0.5
+        windows = torch.where(mirrored[:, None, None, None], windows.flip(3), windows)
+
+        loss = F.cross_entropy(network(windows), labels[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+# --- stage 2: support vector machines ------------------------------------------------------------------------------
+
+
+class Svms(NamedTuple):
+    """One linear classifier a class, and how the search for hard negatives went.
+
+    Attributes:
+        layer: hidden features (R, D) -> margins (R, C), above 1 for a region of the class and below -1 for others.
+        found: for each class, the hard negatives that each round added.
+    """
+
+    layer: nn.Linear
+    found: list[list[int]]
+
+
+def train_svms(
+    features: Sequence[Features],
+    regions: Sequence[Regions],
+    penalty: float = 1e-3,
+    rounds: int = 4,
+    generator: torch.Generator | None = None,
+) -> Svms:
+    """Fit one linear SVM a class, with hard negatives (section 2.3, appendix B).
+
+    Positives are the objects of the class themselves, negatives all regions with IoU < 0.3 on each of them; what lies
+    between is left out. There are far too many negatives and most are easy, so each SVM starts with a few and takes
+    in, round after round, those that it gets wrong or nearly wrong (margin above -1); easy ones are dropped again.
+
+    Args:
+        penalty: C of the SVM, how dear an error is; the authors' 0.001.
+        rounds: at most so many fits of each SVM; it ends earlier when no new hard negative turns up.
+        generator: which negatives to start with.
+
+    Raises:
+        ValueError: if a class has no object in these images, or no negative.
+    """
+    hidden = torch.cat([f.hidden for f in features])  # (sum of R, D)
+    overlap = torch.cat([r.overlap for r in regions])  # (sum of R, C)
+    own = torch.cat([F.pad(r.labels, (0, len(r.boxes) - len(r.labels))) for r in regions])  # 0 for proposals
+    scale = FEATURE_LENGTH / hidden.norm(dim=1).mean()
+    weights, biases, found = [], [], []
+    for c in range(overlap.shape[1]):
+        positives = scale * hidden[own == c + 1]
+        negatives = scale * hidden[overlap[:, c] < 0.3]
+        if len(positives) == 0 or len(negatives) == 0:
+            raise ValueError(
+                f"an SVM needs examples of both kinds; class {c + 1} has {len(positives)} objects and "
+                f"{len(negatives)} negatives"
+            )
+        taken = torch.zeros(len(negatives), dtype=torch.bool)
+        taken[torch.randperm(len(negatives), generator=generator)[: 2 * len(positives)]] = True
+        history = []
+        for _ in range(rounds):
+            weight, bias = _fit_svm(positives, negatives[taken], penalty)
+            margin = negatives @ weight + bias
+            hard = margin > -1
+            history.append(int((hard & ~taken).sum()))
+            if history[-1] == 0:
+                break
+            taken = hard | (taken & (margin > -1.2))
+        weights.append(scale * weight)  # so that it takes features as they are
+        biases.append(bias)
+        found.append(history)
+    return Svms(_linear(torch.stack(weights), torch.tensor(biases)), found)
+
+
+def _fit_svm(positives: Tensor, negatives: Tensor, penalty: float) -> tuple[Tensor, float]:
+    # Solved in the primal: the same answer each time, without drawing lots. Positives weigh double, as the authors'.
+    svm = LinearSVC(C=penalty, dual=False, class_weight={1: 2.0}, intercept_scaling=10.0)
+    svm.fit(torch.cat([positives, negatives]).numpy(), np.repeat([1, 0], [len(positives), len(negatives)]))
+    return torch.from_numpy(svm.coef_[0]).float(), float(svm.intercept_[0])
+
+
+# --- stage 3: box regression ---------------------------------------------------------------------------------------
+
+
+def fit_box_regression(
+    features: Sequence[Features], regions: Sequence[Regions], penalty: float = 1000.0, min_iou: float = 0.6
+) -> nn.Linear:
+    """Fit, for each class, the deltas from a proposal to its object as a linear function of the pooled features.
+
+    Ridge regression (appendix C, equation 5): least squares with `penalty` times the squared weights added, which has
+    a closed solution, w = (X'X + penalty I)^-1 X't.
+
+    Args:
+        penalty: lambda; the authors' 1000, for features scaled as theirs.
+        min_iou: proposals above it, with an object of the class, are the examples. A proposal far from any object
+            says nothing about where that object is.
+
+    Returns:
+        Pooled features (R, P) -> deltas (R, C * 4), to be read as (R, C, 4). A class without examples predicts 0.
+    """
+    C = regions[0].overlap.shape[1]
+    scale = FEATURE_LENGTH / torch.cat([f.pooled.norm(dim=1) for f in features]).mean()
+    weight, bias = torch.zeros(C, 4, features[0].pooled.shape[1]), torch.zeros(C, 4)
+    for c in range(C):
+        x, t = [], []
+        for f, r in zip(features, regions, strict=True):
+            rows = torch.nonzero(r.overlap[:, c] > min_iou).flatten()
+            x.append(scale * f.pooled[rows])
+            t.append(boxes.encode(r.boxes[r.nearest[rows, c]], r.boxes[rows]))
+        pooled, deltas = torch.cat(x), torch.cat(t)  # (E, P), (E, 4)
+        if len(pooled) == 0:
+            continue
+        # The mean is taken off first, so that the penalty does not pull the bias towards 0.
+        pooled_mean, bias[c] = pooled.mean(dim=0), deltas.mean(dim=0)
+        centred = pooled - pooled_mean
+        gram = centred.T @ centred + penalty * torch.eye(centred.shape[1])
+        w = torch.linalg.solve(gram, centred.T @ (deltas - bias[c]))  # (P, 4)
+        weight[c] = scale * w.T
+        bias[c] -= pooled_mean @ w
+    return _linear(weight.flatten(0, 1), bias.flatten())
+
+
+def _linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+# --- detection -----------------------------------------------------------------------------------------------------
+
+
+def detections(
+    proposals: Float[Tensor, "R 4"],
+    scores: Float[Tensor, "R C"],
+    deltas: Float[Tensor, "R C 4"] | None,
+    image_size: tuple[int, int],
+    score_threshold: float,
+    nms_iou: float = 0.3,
+) -> dict[str, Tensor]:
+    """From scored proposals to the answer: correct the boxes, drop low scores, suppress doubles class by class.
+
+    Args:
+        scores: of each class, background left out; margins or probabilities.
+        deltas: corrections of each class; None leaves proposals as they are.
+        image_size: (height, width); boxes are cut off there.
+
+    Returns:
+        `boxes` (D, 4), `labels` (D,) from 1, `scores` (D,), highest score first.
+    """
+    R, C = scores.shape
+    if deltas is None:
+        deltas = proposals.new_zeros(R, C, 4)
+    corrected = boxes.decode(deltas, proposals).flatten(0, 1)  # (R * C, 4)
+    corrected = boxes.clip(corrected, image_size)
+    labels = torch.arange(1, C + 1).repeat(R)  # (R * C,)
+    kept = scores.flatten() > score_threshold
+    corrected, labels, flat = corrected[kept], labels[kept], scores.flatten()[kept]
+    kept = boxes.batched_nms(corrected, flat, labels, nms_iou)
+    return {"boxes": corrected[kept], "labels": labels[kept], "scores": flat[kept]}
+
+
+class RCNN(nn.Module):
+    """The whole detector, put together from its three stages.
+
+    Attributes:
+        network: fine-tuned, see `fine_tune`.
+        svms: hidden features -> margins, see `train_svms`.
+        regression: pooled features -> deltas, see `fit_box_regression`; None does without.
+    """
+
+    def __init__(self, network: RegionNetwork, svms: nn.Linear, regression: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.network, self.svms, self.regression = network, svms, regression
+        self.eval()
+
+    @torch.no_grad()
+    def forward(
+        self, images: Sequence[Float[Tensor, "3 H W"]], proposals: Sequence[Float[Tensor, "R 4"]]
+    ) -> list[dict[str, Tensor]]:
+        """Detect objects, in torchvision's form: for each image `boxes`, `labels` and `scores` (margins here)."""
+        return [
+            self.answer(describe(self.network, image, regions), regions, (image.shape[1], image.shape[2]))
+            for image, regions in zip(images, proposals, strict=True)
+        ]
+
+    @torch.no_grad()
+    def answer(
+        self, features: Features, proposals: Float[Tensor, "R 4"], image_size: tuple[int, int], softmax: bool = False
+    ) -> dict[str, Tensor]:
+        """Detect objects when the features are there already.
+
+        Args:
+            softmax: score with the fine-tuned classifier's probabilities instead of the SVMs' margins.
+        """
+        if softmax:
+            scores, threshold = self.network.classifier(features.hidden).softmax(dim=1)[:, 1:], 0.01
+        else:
+            scores, threshold = self.svms(features.hidden), -1.0
+        deltas = None if self.regression is None else self.regression(features.pooled).reshape(*scores.shape, 4)
+        return detections(proposals, scores, deltas, image_size, threshold)
