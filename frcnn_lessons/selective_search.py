@@ -288,7 +288,7 @@ def neighbours(segments: Int64[ndarray, "h w"]) -> Int64[ndarray, "P 2"]:
 def similarity(
     regions: Regions, a: Int64[ndarray, " Q"], b: Int64[ndarray, " Q"], area: float, measures: str = "CTSF"
 ) -> Float64[ndarray, " Q"]:
-    """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 1 and 3 to 6).
+    """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 1, 3 to 6).
 
     Args:
         regions: what a and b count in.
