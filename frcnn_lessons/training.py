@@ -1,0 +1,566 @@
+"""One loop that trains every detector of the course, and can be stopped at any moment.
+
+    batch -> model -> losses -> their sum -> gradient -> (clipped) -> step -> next learning rate
+      ^                                                                          |
+      `--------- steps of an epoch; after each epoch validation, then a checkpoint'
+
+A detector has torchvision's interface: in training it takes `images` and `targets`, and `proposals` if it does not
+make its own, and returns a dict of losses. Their sum is trained; an entry named "accuracy" is recorded only.
+
+A training that was killed continues from the start of the epoch it was in, with everything as it was then: weights,
+momentum, learning rate and *every random generator*, so the epoch is repeated exactly and on a CPU the final weights
+are the same to the last bit. That needs all generators to be known. Found without being told are those that a module
+of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its sampler; any other, such as
+the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and torchvision's own detectors
+draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop itself draws nothing.
+
+Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3.1.3; Goyal et al. 2017, section 2.2
+(warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from frcnn_lessons.files import written_whole
+
+NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
+
+Columns = dict[str, list[float]]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. A checkpoint remembers its settings and refuses to go on with others.
+
+    Attributes:
+        epochs: how often every image is seen.
+        learning_rate: the highest; 0.001 in both papers, for a pretrained network and two images a step. A network
+            that starts from random weights bears, and needs, more.
+        optimiser: "sgd" with `momentum`, as in the papers, or "adamw", which needs less tuning and ignores it.
+        momentum, weight_decay: Fast R-CNN, section 2.3; Faster R-CNN, section 3.1.3.
+        schedule: "step" cuts the rate where `drop_at` says, "cosine" lowers it smoothly to `final_learning_rate`,
+            "constant" keeps it.
+        drop_at: after which shares of all steps "step" multiplies the rate by `drop_to`. Both papers drop it once, to
+            a tenth, after three quarters: 30k of 40k steps (Fast R-CNN, 2.3), 60k of 80k (Faster R-CNN, 3.1.3).
+        final_learning_rate: where "cosine" ends.
+        warmup_steps: over so many first steps the rate grows evenly from a thousandth to the full one (Goyal et al.,
+            2.2). The papers had none.
+        clip_norm: a gradient longer than this (all parameters taken as one vector) is shortened to it. None for no
+            limit, as in the papers.
+        precision: what the forward pass computes in; weights stay float32. "float16" scales the loss (Micikevicius et
+            al., 3.2), because small gradients would become 0.
+    """
+
+    epochs: int
+    learning_rate: float = 0.001
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    drop_at: tuple[float, ...] = (0.75,)
+    drop_to: float = 0.1
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        allowed = {
+            "optimiser": ("sgd", "adamw"),
+            "schedule": ("step", "cosine", "constant"),
+            "precision": ("float32", "bfloat16", "float16"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f'{name} must be one of {", ".join(values)}; got "{getattr(self, name)}"')
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be 1 or more; got {self.epochs}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0; got {self.learning_rate}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, or None for no limit; got {self.clip_norm}")
+        if not all(0 < share < 1 for share in self.drop_at):
+            raise ValueError(f"drop_at must be shares of the training between 0 and 1; got {self.drop_at}")
+
+
+@dataclass
+class History:
+    """What happened, as columns to plot: `plt.plot(history.steps["total"])`.
+
+    Attributes:
+        steps: a value a step: "total", each loss by its name (and "accuracy" if the detector reports it),
+            "learning_rate" of the step and "gradient_norm" before clipping.
+        train, validation: a value an epoch: "total" and the losses, mean over images. `validation` is empty without
+            validation data.
+    """
+
+    steps: Columns = field(default_factory=dict)
+    train: Columns = field(default_factory=dict)
+    validation: Columns = field(default_factory=dict)
+
+
+# --- the loop -----------------------------------------------------------------------------------------------------
+
+
+def train(
+    model: nn.Module,
+    loader: DataLoader,
+    settings: Settings,
+    *,
+    validation: DataLoader | None = None,
+    device: torch.device | str = "cpu",
+    checkpoint: Path | str | None = None,
+    resume: bool = False,
+    generators: Mapping[str, torch.Generator] | None = None,
+    on_step: Callable[[History], None] | None = None,
+    after_epoch: Callable[[History], None] | None = None,
+) -> History:
+    """Train a detector, or go on training it.
+
+    Args:
+        model: trained in place and moved to `device`. Parameters with `requires_grad` False stay as they are. A part
+            that must stay in evaluation overrides `train`, as `Backbone` does.
+        loader: batches `(images, targets)`, as `datasets.collate` makes them, or `(images, targets, proposals)`.
+        settings: see `Settings`.
+        validation: batches of the same kind. After each epoch their losses are computed, with batch norm and dropout
+            in evaluation; weights, statistics and generators do not change.
+        device: where to compute.
+        checkpoint: a file that always holds the state at the start of the current epoch. It is replaced as a whole, so
+            a kill at any moment leaves a good one.
+        resume: go on from `checkpoint`; start from the beginning if there is no such file. A training that is complete
+            already only loads its weights and history.
+        generators: random generators that are not found by themselves, see the top of this module.
+        on_step, after_epoch: called with the history so far, for a live plot or a score. What `after_epoch` adds to
+            the history, such as `history.validation.setdefault("AP50", []).append(...)`, is kept in the checkpoint.
+
+    Returns:
+        The history, that of the epochs before a kill included.
+
+    Raises:
+        FileExistsError: `checkpoint` exists and `resume` is False.
+        CheckpointError: `checkpoint` is damaged or of another training; nothing has changed.
+        FloatingPointError: a loss or gradient is NaN or infinite; the message names images and boxes. The model is as
+            it was before that step.
+        ValueError: nothing to train or no data; the losses' names change; or there is a `checkpoint` and something
+            draws random numbers that it could not repeat.
+    """
+    device = torch.device(device)
+    if len(loader) == 0:
+        raise ValueError("the DataLoader has no batches: the data set is empty, or smaller than a batch with drop_last")
+    if checkpoint is None and resume:
+        raise ValueError("resume needs the checkpoint to go on from: pass checkpoint=")
+    if checkpoint is not None and loader.persistent_workers:
+        raise ValueError("persistent workers keep random states that no checkpoint sees: use persistent_workers=False")
+    path = None if checkpoint is None else Path(checkpoint)
+    found = path is not None and path.exists()
+    if found and not resume:
+        raise FileExistsError(f"{path} exists already; pass resume=True to go on with that training, or delete it")
+
+    model.to(device)
+    training = _Training(model, loader, settings, device, generators or {})
+    if path is not None and found:
+        training.load(path)
+    elif path is not None:
+        training.save(path)
+    history = training.history
+
+    total_steps = settings.epochs * len(loader)
+    with tqdm(total=total_steps, initial=training.epoch * len(loader), desc="training", unit="step") as bar:
+        while training.epoch < settings.epochs:
+            model.train()
+            rows: list[dict[str, float]] = []
+            counts: list[int] = []
+            before = torch.get_rng_state()
+            for batch in loader:
+                row = training.step(_to(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
+                if path is not None and not rows:
+                    training.check_global_generator(before)
+                rows.append(row)
+                counts.append(len(batch[0]))
+                _append(history.steps, row)
+                bar.set_postfix(loss=f"{row['total']:.3f}", refresh=False)
+                bar.update()
+                if on_step is not None:
+                    on_step(history)
+            means = _means(rows, counts)
+            del means["learning_rate"], means["gradient_norm"]
+            _append(history.train, means)
+            if validation is not None:
+                _append(history.validation, training.validate(validation))
+            training.epoch += 1
+            if after_epoch is not None:
+                after_epoch(history)
+            if path is not None:
+                training.save(path)
+    return history
+
+
+class _Training:
+    """All that changes during a training, so that it can be saved and restored as one."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: DataLoader,
+        settings: Settings,
+        device: torch.device,
+        generators: Mapping[str, torch.Generator],
+    ) -> None:
+        self.model, self.settings, self.device = model, settings, device
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.trained:
+            raise ValueError("every parameter of the model is frozen (requires_grad is False): nothing to train")
+        self.optimiser = make_optimiser(list(self.trained.values()), settings)
+        self.schedule = make_schedule(self.optimiser, settings, settings.epochs * len(loader))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        self.generators = {**_generators_of(model, loader), **generators}
+        # What must be the same in a checkpoint for this training to be the one to go on with.
+        self.plan = {**asdict(settings), "steps an epoch": len(loader), "trained parameters": list(self.trained)}
+        self.history, self.epoch = History(), 0
+
+    def step(self, batch: Sequence[Any], where: str) -> dict[str, float]:
+        """Learn from one batch; give what the history keeps of it."""
+        # A batch norm has counted the batch in before the loss is known.
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        try:
+            with self._autocast():
+                losses = _losses(self.model, batch)
+            total = _total(losses)
+            values = {name: float(value.detach()) for name, value in {**losses, "total": total}.items()}
+            for name, value in values.items():
+                if name != NO_LOSS and not math.isfinite(value):
+                    raise FloatingPointError(_blame(name, value, where, batch))
+            self.optimiser.zero_grad()
+            self.scaler.scale(total).backward()
+            self.scaler.unscale_(self.optimiser)
+            gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+            norm = nn.utils.get_total_norm(gradients)
+            # In float16 an overflow is no error: the scaler leaves the step out and scales less.
+            if not self.scaler.is_enabled() and not norm.isfinite():
+                raise FloatingPointError(_blame("the gradient", float(norm), where, batch))
+        except FloatingPointError:
+            for buffer, old in buffers:
+                buffer.copy_(old)
+            raise
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.trained.values(), self.settings.clip_norm, norm)
+        rate = self.optimiser.param_groups[0]["lr"]
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        return {**values, "learning_rate": rate, "gradient_norm": float(norm)}
+
+    @torch.no_grad()
+    def validate(self, loader: DataLoader) -> dict[str, float]:
+        """Compute the mean losses over the images of a DataLoader and change nothing.
+
+        Detectors compute losses in training mode only. So that is where the model is, but batch norm and dropout are
+        in evaluation, and the generators start from the same seed each time, so that the curve moves only because
+        the weights do; afterwards they go on from where they were.
+        """
+        rows, counts = [], []
+        generators = {**self.generators, **_generators_of(self.model, loader)}
+        with _modes_kept(self.model), _states_kept(generators):
+            self.model.train()
+            for module in self.model.modules():
+                if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+                    module.eval()
+            for generator in generators.values():
+                generator.manual_seed(0)
+            for batch in loader:
+                with self._autocast():
+                    losses = _losses(self.model, _to(batch, self.device))
+                rows.append({"total": float(_total(losses)), **{name: float(value) for name, value in losses.items()}})
+                counts.append(len(batch[0]))
+        if not rows:
+            raise ValueError("the validation DataLoader has no batches: pass validation=None to do without")
+        return _means(rows, counts)
+
+    def check_global_generator(self, before: Tensor) -> None:
+        """Refuse to promise a resume when torch's global generator was used in the first step but is not covered."""
+        covered = any(generator is torch.default_generator for generator in self.generators.values())
+        if not covered and not torch.equal(before, torch.get_rng_state()):
+            raise ValueError(
+                "something draws from torch's global generator (dropout, torchvision's detectors, a DataLoader without "
+                "its own), which the checkpoint would not hold: give it a generator, or pass "
+                'generators={"torch": torch.default_generator}; then delete the checkpoint and start anew'
+            )
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.settings.precision
+        enabled = precision != "float32"
+        return torch.autocast(self.device.type, getattr(torch, precision) if enabled else None, enabled=enabled)
+
+    # --- checkpoints
+
+    def save(self, path: Path) -> None:
+        """Write everything, whole or not at all."""
+        content = {
+            "plan": self.plan,
+            "epoch": self.epoch,
+            "step": self.epoch * self.plan["steps an epoch"],
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "history": asdict(self.history),
+        }
+        # Through an open file: given a path, torch.save refuses hidden names without an ending.
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+
+    def load(self, path: Path) -> None:
+        """Go back to what `save` wrote, or raise CheckpointError and change nothing but this object."""
+        content = read_checkpoint(path)
+        _check_fits(self.model, content["model"], path)
+        differing = [
+            f"{name} was {content['plan'].get(name)} and is {value}"
+            for name, value in self.plan.items()
+            if content["plan"].get(name) != value
+        ]
+        if differing:
+            raise CheckpointError(
+                f"{path} is of another training: {'; '.join(differing)}. Use its settings, or delete it"
+            )
+        if content["generators"].keys() != self.generators.keys():
+            raise CheckpointError(
+                f"{path} holds the random generators {sorted(content['generators'])}, but this training has "
+                f"{sorted(self.generators)}; pass the same"
+            )
+        try:
+            for name, generator in self.generators.items():
+                torch.Generator(generator.device).set_state(content["generators"][name])  # does it fit? on a spare one
+            self.optimiser.load_state_dict(content["optimiser"])
+            self.schedule.load_state_dict(content["schedule"])
+            self.scaler.load_state_dict(content["scaler"])
+            self.history = History(**content["history"])
+        except Exception as error:
+            raise CheckpointError(f"{path} does not fit this training ({error}); delete it and start anew") from error
+        # Nothing can fail from here on.
+        for name, generator in self.generators.items():
+            generator.set_state(content["generators"][name])
+        self.model.load_state_dict(content["model"])
+        self.epoch = content["epoch"]
+
+
+def make_optimiser(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser that the settings ask for."""
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, settings: Settings, total_steps: int) -> lr_scheduler.LRScheduler:
+    """The learning rate as a function of the step; call its `step` once after each step of the optimiser.
+
+    Args:
+        total_steps: the length of the training. "cosine" ends there, the shares of `drop_at` are shares of it.
+
+    Raises:
+        ValueError: if the warm-up takes the whole training.
+    """
+    warmup = settings.warmup_steps
+    if not 0 <= warmup < total_steps:
+        raise ValueError(f"warmup_steps must be 0 to {total_steps - 1}, less than all steps; got {warmup}")
+    main: lr_scheduler.LRScheduler
+    if settings.schedule == "cosine":
+        main = lr_scheduler.CosineAnnealingLR(optimiser, total_steps - warmup, settings.final_learning_rate)
+    else:
+        shares = settings.drop_at if settings.schedule == "step" else ()
+        # After a warm-up the schedule that follows counts from 0 again.
+        drops = [round(share * total_steps) - warmup for share in shares]
+        main = lr_scheduler.MultiStepLR(optimiser, drops, settings.drop_to)
+    if warmup == 0:
+        return main
+    rise = lr_scheduler.LinearLR(optimiser, start_factor=0.001, total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimiser, [rise, main], milestones=[warmup])
+
+
+# --- using a trained detector -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, loader: DataLoader, device: torch.device | str = "cpu"
+) -> tuple[list[dict[str, Tensor]], list[dict[str, Any]]]:
+    """Run a detector over all images: what `metrics.evaluate_voc(*predict(model, loader))` wants.
+
+    Args:
+        model: moved to `device`; in evaluation meanwhile, and afterwards as it was.
+        loader: batches as for `train`.
+
+    Returns:
+        predictions: for each image `boxes`, `labels` and `scores`, on the CPU.
+        targets: for each image, as the DataLoader gave them.
+    """
+    model.to(device)
+    predictions, targets = [], []
+    with _modes_kept(model):
+        model.eval()
+        for batch in tqdm(loader, desc="detecting", unit="batch"):
+            images, batch_targets, *proposals = batch
+            moved = _to([images, *proposals], torch.device(device))
+            found = model(moved[0], **_named(moved[1:]))
+            predictions += [{name: value.cpu() for name, value in one.items()} for one in found]
+            targets += batch_targets
+    return predictions, targets
+
+
+def load_weights(model: nn.Module, path: Path | str) -> None:
+    """Put the weights of a checkpoint into a detector.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged or of another architecture; the model has not changed.
+    """
+    weights = read_checkpoint(path)["model"]
+    _check_fits(model, weights, Path(path))
+    model.load_state_dict(weights)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint of `train`: its `plan`, `epoch`, `step`, `model`, `history` and so on, tensors on the CPU.
+
+    Nothing in the file is ever run: it is loaded with `weights_only=True`, which knows tensors and plain containers.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is damaged, or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    data = path.read_bytes()
+    try:
+        # torch does not compare the checksums in the file, and would load a flipped bit as a weight.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"wrong checksum of {damaged}")
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make the readers stumble in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged or no checkpoint ({reason}); restore it from a copy, or delete it and start anew"
+        ) from error
+    expected = {"plan", "epoch", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
+    if not isinstance(content, dict) or content.keys() != expected:
+        raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(expected))}")
+    return content
+
+
+def _check_fits(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights of another architecture before the first of them is copied."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    stored = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in [*own, *stored]:
+        if own.get(name) != stored.get(name):
+            raise CheckpointError(
+                f"{path} is of another model: {name} is {stored.get(name, 'missing')} in the file and "
+                f"{own.get(name, 'missing')} in this model; build the model as it was trained"
+            )
+
+
+# --- pieces -------------------------------------------------------------------------------------------------------
+
+
+def _losses(model: nn.Module, batch: Sequence[Any]) -> dict[str, Tensor]:
+    images, targets, *proposals = batch
+    return model(images, targets=targets, **_named(proposals))
+
+
+def _named(proposals: Sequence[Any]) -> dict[str, Any]:
+    """By name, because detectors do not agree on the place of this argument."""
+    return {"proposals": proposals[0]} if proposals else {}
+
+
+def _total(losses: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([value.float() for name, value in losses.items() if name != NO_LOSS]).sum()
+
+
+def _blame(name: str, value: float, where: str, batch: Sequence[Any]) -> str:
+    """Say what went wrong, and with which images and boxes."""
+    images = [
+        f"{target.get('image_id', f'number {i} of the batch')} with boxes {target['boxes'].tolist()}"
+        for i, target in enumerate(batch[1])
+    ]
+    return (
+        f"{name} is {value} in {where}, for the images {'; '.join(images)}. The step was not made. "
+        "Look for boxes without area or outside the image, or lower the learning rate"
+    )
+
+
+def _generators_of(model: nn.Module, loader: DataLoader) -> dict[str, torch.Generator]:
+    """Find the generators that are where one expects them: `self.generator` of modules, DataLoader and sampler."""
+    owners = {f"model.{name}": module for name, module in model.named_modules()}
+    found = {
+        name: getattr(owner, "generator", None)
+        for name, owner in {**owners, "loader": loader, "sampler": loader.sampler}.items()
+    }
+    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+
+
+def _to(item: Any, device: torch.device) -> Any:
+    """Move the tensors of a batch, however deep they lie."""
+    if isinstance(item, Tensor):
+        return item.to(device)
+    if isinstance(item, Mapping):
+        return {key: _to(value, device) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_to(value, device) for value in item]
+    return tuple(_to(value, device) for value in item) if type(item) is tuple else item
+
+
+def _append(columns: Columns, row: Mapping[str, float]) -> None:
+    for name, value in row.items():
+        columns.setdefault(name, []).append(value)
+
+
+def _means(rows: Sequence[Mapping[str, float]], counts: Sequence[int]) -> dict[str, float]:
+    """Mean over images; the last batch may have fewer."""
+    for row in rows:
+        if row.keys() != rows[0].keys():
+            raise ValueError(f"a detector must report the same losses each time, not {list(rows[0])} and {list(row)}")
+    return {
+        name: sum(row[name] * count for row, count in zip(rows, counts, strict=True)) / sum(counts) for name in rows[0]
+    }
+
+
+@contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _states_kept(generators: Mapping[str, torch.Generator]) -> Iterator[None]:
+    states = [(generator, generator.get_state()) for generator in generators.values()]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)

@@ -1,0 +1,489 @@
+"""What the training loop promises: above all that a training can be killed and nothing is lost but time."""
+
+import copy
+import math
+import os
+import pickle
+import runpy
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from frcnn_lessons.training import (
+    CheckpointError,
+    Settings,
+    load_weights,
+    make_optimiser,
+    make_schedule,
+    predict,
+    read_checkpoint,
+    train,
+)
+
+SCRIPT = Path(__file__).parent / "tiny_training.py"
+TINY = runpy.run_path(str(SCRIPT))
+TinyDetector, Scenes, collate, loader, SETTINGS = (
+    TINY[name] for name in ("TinyDetector", "Scenes", "collate", "loader", "SETTINGS")
+)
+ONE_EPOCH = Settings(epochs=1, learning_rate=0.01)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A finished training's file."""
+    path = tmp_path / "tiny.pth"
+    train(TinyDetector(), loader(), SETTINGS, checkpoint=path)
+    return path
+
+
+# --- killed and resumed -------------------------------------------------------------------------------------------
+
+
+def start(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is a thing of Unix")
+def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(tmp_path):
+    # Real processes, because what the memory of one still holds is just what must not be relied on.
+    killed = start(tmp_path / "killed.pth", tmp_path / "killed", 0.3)
+    for line in killed.stdout:
+        if line.strip() == "epoch 2 step 2":
+            break
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert read_checkpoint(tmp_path / "killed.pth")["epoch"] == 1
+    assert not (tmp_path / "killed").exists()
+
+    resumed = start(tmp_path / "killed.pth", tmp_path / "killed")
+    said = resumed.communicate()[0].split("\n")
+    assert said[0] == "epoch 2 step 1", "it repeats the epoch, not the training"
+    TINY["main"](tmp_path / "whole.pth", tmp_path / "whole")
+    a, b = (torch.load(tmp_path / name, weights_only=True) for name in ("whole", "killed"))
+    assert same(a["model"], b["model"])
+    assert a["total"] == b["total"]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 9])
+def test_a_training_interrupted_at_any_step_ends_with_the_same_bits(tmp_path, stop_at):
+    # In one process, as in a notebook: the interrupted model is dirty, and its generators have moved on.
+    def run(path, stop=None):
+        def interrupt(history):
+            if len(history.steps["total"]) == stop:
+                raise KeyboardInterrupt
+
+        return train(model, data, SETTINGS, checkpoint=path, resume=True, on_step=interrupt, validation=loader(1))
+
+    model, data = TinyDetector(), loader()
+    expected_history, expected = run(tmp_path / "whole"), weights_of(model)
+    model, data = TinyDetector(), loader()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut.pth", stop_at)
+    assert run(tmp_path / "cut.pth") == expected_history
+    assert same(weights_of(model), expected)
+
+
+def test_resuming_a_finished_training_only_loads_it(checkpoint):
+    model = TinyDetector(seed=5)
+    history = train(model, loader(), SETTINGS, checkpoint=checkpoint, resume=True)
+    assert len(history.steps["total"]) == 3 * 3
+    assert same(weights_of(model), read_checkpoint(checkpoint)["model"])
+
+
+def test_a_checkpoint_is_not_overwritten_by_a_new_training(checkpoint):
+    before = checkpoint.read_bytes()
+    with pytest.raises(FileExistsError, match="resume=True"):
+        train(TinyDetector(), loader(), SETTINGS, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_that_could_not_repeat_the_training_is_refused(tmp_path):
+    # Dropout draws from the global generator: silently, the resumed training would be another one.
+    def dropping():
+        model = TinyDetector()
+        model.head = nn.Sequential(model.head, nn.Dropout(0.5))
+        return model
+
+    with pytest.raises(ValueError, match=r"torch\.default_generator"):
+        train(dropping(), loader(), ONE_EPOCH, checkpoint=tmp_path / "a.pth")
+    covered = {"torch": torch.default_generator}
+    train(dropping(), loader(), ONE_EPOCH, checkpoint=tmp_path / "b.pth", generators=covered)
+    without_its_own = DataLoader(Scenes(), batch_size=4, collate_fn=collate)
+    with pytest.raises(ValueError, match=r"torch\.default_generator"):
+        train(TinyDetector(), without_its_own, ONE_EPOCH, checkpoint=tmp_path / "c.pth")
+
+
+def test_worker_processes_change_neither_the_order_nor_the_result():
+    models = []
+    for workers in (0, 2):
+        models.append(TinyDetector())
+        train(models[-1], loader(workers=workers), ONE_EPOCH)
+    assert same(weights_of(models[0]), weights_of(models[1]))
+
+
+# --- files that must be refused -----------------------------------------------------------------------------------
+
+
+def refused(path, model=None, settings=SETTINGS, data=None):
+    """Resume from a file that must be refused; give the message. Nothing may have changed in the model."""
+    model, data = model or TinyDetector(seed=5), data or loader()
+    before, order = weights_of(model), data.generator.get_state()
+    with pytest.raises(CheckpointError) as caught:
+        train(model, data, settings, checkpoint=path, resume=True)
+    assert same(weights_of(model), before)
+    assert torch.equal(data.generator.get_state(), order)
+    assert torch.equal(model.generator.get_state(), TinyDetector(seed=5).generator.get_state())
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_file_is_refused(checkpoint, share):
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[: int(len(data) * share)])
+    assert "damaged" in refused(checkpoint)
+
+
+def test_a_flipped_bit_is_refused_or_harmless(checkpoint):
+    # torch.load alone does not notice one in a weight. Some bytes of the file (padding, dates) mean nothing.
+    data = checkpoint.read_bytes()
+    good = read_checkpoint(checkpoint)
+    noticed = 0
+    for position in torch.randint(len(data), (150,), generator=torch.Generator().manual_seed(0)).tolist():
+        damaged = bytearray(data)
+        damaged[position] ^= 16
+        checkpoint.write_bytes(damaged)
+        try:
+            content = read_checkpoint(checkpoint)
+        except CheckpointError:
+            noticed += 1
+        else:
+            assert same(content["model"], good["model"])
+            assert content["history"] == good["history"]
+    assert noticed > 30
+
+
+def test_a_flipped_bit_in_a_weight_is_refused(checkpoint):
+    raw = read_checkpoint(checkpoint)["model"]["head.weight"].numpy().tobytes()
+    data = bytearray(checkpoint.read_bytes())
+    data[data.index(raw) + 5] ^= 1
+    checkpoint.write_bytes(data)
+    assert "checksum" in refused(checkpoint)
+
+
+class Malicious:
+    """Runs a command of the attacker's when it is unpickled."""
+
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return (Path.touch, (self.witness,))
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, how):
+    path, witness = tmp_path / "evil.pth", tmp_path / "ran"
+    if how == "torch":
+        torch.save({"model": Malicious(witness)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Malicious(witness)))
+    assert "damaged or no checkpoint" in refused(path)
+    assert not witness.exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(checkpoint):
+    assert "head.weight is (4, 3) in the file and (5, 3) in this model" in refused(checkpoint, TinyDetector(5, width=5))
+    more = TinyDetector(seed=5)
+    more.extra = nn.Linear(1, 1)
+    assert "extra.weight is missing in the file" in refused(checkpoint, more)
+    with pytest.raises(CheckpointError, match=r"head\.weight"):
+        load_weights(TinyDetector(width=5), checkpoint)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(checkpoint):
+    assert "learning_rate was 0.01 and is 0.5" in refused(checkpoint, settings=replace(SETTINGS, learning_rate=0.5))
+    shorter = DataLoader(Scenes(), batch_size=8, collate_fn=collate, generator=torch.Generator())
+    assert "steps an epoch was 3 and is 1" in refused(checkpoint, data=shorter)
+    frozen = TinyDetector(seed=5)
+    frozen.norm.requires_grad_(False)
+    assert "trained parameters" in refused(checkpoint, frozen)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save(TinyDetector().state_dict(), tmp_path / "weights.pth")
+    assert "no checkpoint of this course" in refused(tmp_path / "weights.pth")
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("a", "b")
+    assert "no checkpoint" in refused(tmp_path / "zip.pth")
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "none.pth")
+
+
+def test_content_that_does_not_fit_changes_nothing(checkpoint):
+    # Found only when it is put to use, after the architecture was checked: the model must not be loaded by then.
+    good = read_checkpoint(checkpoint)
+    for key, value in {"optimiser": {}, "schedule": 3, "history": {"no": 1}, "generators": {}}.items():
+        torch.save({**good, key: value}, checkpoint)
+        refused(checkpoint)
+    states = {name: torch.zeros(3, dtype=torch.uint8) for name in good["generators"]}
+    torch.save({**good, "generators": states}, checkpoint)
+    refused(checkpoint)
+
+
+def test_weights_can_be_loaded_for_use(checkpoint):
+    model = TinyDetector(seed=5)
+    load_weights(model, checkpoint)
+    assert same(weights_of(model), read_checkpoint(checkpoint)["model"])
+
+
+# --- not a number -------------------------------------------------------------------------------------------------
+
+
+class Poisoned(TinyDetector):
+    """Goes wrong on one scene: in the loss, or only in the gradient (the square root of 0)."""
+
+    def __init__(self, value, everywhere=False):
+        super().__init__()
+        self.value, self.everywhere = value, everywhere
+
+    def forward(self, images, targets=None):
+        losses = super().forward(images, targets)
+        if self.everywhere or any(target["image_id"] == "scene_3" for target in targets):
+            if self.value == "gradient":
+                losses["loss_box_reg"] = losses["loss_box_reg"] + (self.head.weight * 0).abs().sum().sqrt()
+            else:
+                losses["loss_box_reg"] = losses["loss_box_reg"] * self.value
+        return losses
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "gradient"])
+def test_a_step_that_goes_wrong_names_image_and_boxes_and_leaves_the_model_alone(value):
+    model, states = Poisoned(value), []
+
+    def remember(_):
+        states.append(weights_of(model))
+
+    with pytest.raises(FloatingPointError) as caught:
+        train(model, loader(), SETTINGS, on_step=remember)
+    message = str(caught.value)
+    assert ("the gradient is" if value == "gradient" else "loss_box_reg is") in message
+    assert "scene_3 with boxes [[0.0, 0.0, 4.0, 2.0]]" in message
+    assert f"epoch 1, step {len(states) + 1}" in message
+    # The batch-norm statistics are in there too, although the forward pass has updated them.
+    assert same(weights_of(model), states[-1] if states else weights_of(Poisoned(value)))
+
+
+# --- one step by hand ---------------------------------------------------------------------------------------------
+
+
+def test_one_step_is_the_one_computed_by_hand():
+    def whole_data():
+        return DataLoader(Scenes(), batch_size=8, collate_fn=collate, generator=torch.Generator())
+
+    settings = Settings(epochs=1, learning_rate=0.1, momentum=0.0, weight_decay=0.5, schedule="constant")
+    model, reference = TinyDetector(), TinyDetector()
+    history = train(model, whole_data(), settings)
+    losses = reference(*next(iter(whole_data())))
+    (losses["loss_box_reg"] + losses["loss_classifier"]).backward()
+    for p, q in zip(model.parameters(), reference.parameters(), strict=True):
+        # Weight decay pulls on biases too, as in SGD's definition.
+        torch.testing.assert_close(p, q - 0.1 * (q.grad + 0.5 * q))
+    expected = {name: [pytest.approx(value.item())] for name, value in losses.items()}
+    assert {name: history.steps[name] for name in losses} == expected
+    assert history.steps["total"] == [pytest.approx((losses["loss_box_reg"] + losses["loss_classifier"]).item())]
+    norm = math.sqrt(sum(float(q.grad.pow(2).sum()) for q in reference.parameters()))
+    assert history.steps["gradient_norm"] == [pytest.approx(norm)]
+
+
+def test_clipping_bounds_how_far_a_step_goes():
+    settings = Settings(
+        epochs=1, learning_rate=1.0, momentum=0.0, weight_decay=0.0, schedule="constant", clip_norm=0.01
+    )
+    model = TinyDetector()
+    before = [p.detach().clone() for p in model.parameters()]
+    data = DataLoader(Scenes(), batch_size=8, collate_fn=collate, generator=torch.Generator())
+    history = train(model, data, settings)
+    moved = math.sqrt(sum((p - q).pow(2).sum().item() for p, q in zip(model.parameters(), before, strict=True)))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+    assert history.steps["gradient_norm"][0] > 0.01, "the history keeps the length before clipping"
+
+
+def test_frozen_parameters_do_not_change_by_a_bit():
+    model = TinyDetector()
+    model.norm.requires_grad_(False)
+    weight, head = model.norm.weight.clone(), model.head.weight.clone()
+    train(model, loader(), SETTINGS)
+    assert torch.equal(model.norm.weight, weight)
+    assert not torch.equal(model.head.weight, head)
+    with pytest.raises(ValueError, match="frozen"):
+        train(model.requires_grad_(False), loader(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"schedule": "constant"}, [1.0] * 8),
+        # Three quarters of eight steps are six.
+        ({"schedule": "step"}, [1.0] * 6 + [0.1] * 2),
+        ({"schedule": "step", "drop_at": (0.25, 0.5)}, [1.0] * 2 + [0.1] * 2 + [0.01] * 4),
+        ({"schedule": "cosine"}, [1e-5 + (1 - 1e-5) * (1 + math.cos(math.pi * i / 8)) / 2 for i in range(8)]),
+        # From a thousandth up in equal steps; the drop stays where it was.
+        ({"schedule": "step", "warmup_steps": 4}, [0.001, 0.25075, 0.5005, 0.75025, 1.0, 1.0, 0.1, 0.1]),
+        (
+            {"schedule": "cosine", "warmup_steps": 2},
+            [0.001, 0.5005] + [1e-5 + (1 - 1e-5) * (1 + math.cos(math.pi * i / 6)) / 2 for i in range(6)],
+        ),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule_worked_out_by_hand(settings, expected):
+    history = train(
+        TinyDetector(), loader(batch_size=4), Settings(epochs=4, learning_rate=1.0, clip_norm=0.001, **settings)
+    )
+    assert history.steps["learning_rate"] == pytest.approx(expected)
+
+
+def test_the_defaults_are_those_of_the_papers():
+    parameters = [nn.Parameter(torch.zeros(1))]
+    optimiser = make_optimiser(parameters, Settings(epochs=1))
+    group = optimiser.param_groups[0]
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.001, 0.9, 0.0005)
+    assert isinstance(make_optimiser(parameters, Settings(epochs=1, optimiser="adamw")), torch.optim.AdamW)
+    with pytest.raises(ValueError, match="warmup_steps"):
+        make_schedule(optimiser, Settings(epochs=1, warmup_steps=5), 5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"schedule": "linear"}, {"epochs": 0}, {"learning_rate": math.nan}, {"clip_norm": 0.0}, {"drop_at": (60_000,)}],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_settings_that_cannot_be_meant_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Settings(**{"epochs": 1, **wrong})
+
+
+# --- epochs, validation, precision, prediction --------------------------------------------------------------------
+
+
+def test_the_history_has_a_value_a_step_and_a_value_an_epoch():
+    calls = []
+    history = train(
+        TinyDetector(),
+        loader(),
+        SETTINGS,
+        validation=loader(1),
+        on_step=lambda h: calls.append(len(h.steps["total"])),
+        after_epoch=lambda h: h.validation.setdefault("AP50", []).append(0.5),
+    )
+    assert calls == list(range(1, 10))
+    assert {len(column) for column in history.steps.values()} == {9}
+    assert {len(column) for column in [*history.train.values(), *history.validation.values()]} == {3}
+    assert set(history.train) == {"total", "loss_box_reg", "loss_classifier", "accuracy"}
+    # Eight images in batches of 3, 3, 2: the last one weighs less.
+    totals = history.steps["total"][:3]
+    assert history.train["total"][0] == pytest.approx((3 * totals[0] + 3 * totals[1] + 2 * totals[2]) / 8)
+
+
+def test_validation_changes_neither_weights_nor_statistics_nor_generators():
+    with_validation, without = TinyDetector(), TinyDetector()
+    train(with_validation, loader(), SETTINGS, validation=loader(1))
+    train(without, loader(), SETTINGS)
+    assert same(weights_of(with_validation), weights_of(without)), "batch norm and generators would tell"
+
+
+def test_validation_losses_move_only_because_the_weights_do():
+    # Its sampler draws; with a draw of its own each epoch, the curve would jitter on unchanged weights.
+    ordered = DataLoader(Scenes(), batch_size=2, collate_fn=collate, generator=torch.Generator())
+    standing = Settings(epochs=3, learning_rate=1e-30, schedule="constant")
+    model = TinyDetector()
+    model.norm.momentum = 0.0  # its statistics stand still as well
+    history = train(model, loader(), standing, validation=ordered)
+    assert len(set(history.validation["total"])) == 1
+
+
+def test_the_global_generators_are_not_touched():
+    model = TinyDetector()
+    before = torch.get_rng_state()
+    train(model, loader(), SETTINGS, validation=loader(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # float16 leaves out its first steps
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_on_a_cpu_and_keeps_float32_weights(precision):
+    seen = []
+    model = TinyDetector()
+    model.head.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    history = train(model, loader(), replace(SETTINGS, precision=precision), validation=loader(1))
+    assert set(seen) == {getattr(torch, precision)}
+    assert model.head.weight.dtype == torch.float32
+    exact = train(TinyDetector(), loader(), SETTINGS)
+    assert history.train["total"] == pytest.approx(exact.train["total"], rel=0.05)
+
+
+def test_training_lowers_the_loss():
+    history = train(TinyDetector(), loader(), Settings(epochs=15, learning_rate=0.1, clip_norm=10.0))
+    assert history.train["total"][-1] < 0.5 * history.train["total"][0]
+
+
+class WithProposals(TinyDetector):
+    """Takes proposals, in a place of its own."""
+
+    def forward(self, images, proposals, targets=None):
+        assert [len(p) for p in proposals] == [1] * len(images)
+        return super().forward(images, targets)
+
+
+def test_a_detector_that_takes_proposals_gets_them():
+    def collate_three(samples):
+        images, targets = collate(samples)
+        return images, targets, [target["boxes"] for target in targets]
+
+    data = DataLoader(Scenes(), batch_size=2, collate_fn=collate_three, generator=torch.Generator())
+    model = WithProposals()
+    train(model, data, ONE_EPOCH, validation=data)
+    assert len(predict(model, data)[0]) == 8
+
+
+def test_predictions_come_image_by_image_with_their_targets_and_the_model_as_it_was():
+    model = TinyDetector()
+    model.norm.eval()  # a part that somebody put into evaluation stays there
+    before = weights_of(model)
+    data = DataLoader(Scenes(), batch_size=3, collate_fn=collate)
+    predictions, targets = predict(model, data)
+    assert [target["image_id"] for target in targets] == [f"scene_{i}" for i in range(8)]
+    assert len(predictions) == 8
+    assert model.training
+    assert not model.norm.training
+    assert same(weights_of(model), before)
+    alone = copy.deepcopy(model).eval()([Scenes()[4][0]])[0]["boxes"]
+    torch.testing.assert_close(predictions[4]["boxes"], alone)
+
+
+def test_no_data_is_refused_with_a_reason():
+    empty = DataLoader(Scenes(), batch_size=9, drop_last=True, collate_fn=collate)
+    with pytest.raises(ValueError, match="no batches"):
+        train(TinyDetector(), empty, ONE_EPOCH)
+    with pytest.raises(ValueError, match="no batches"):
+        train(TinyDetector(), loader(), ONE_EPOCH, validation=empty)
+    with pytest.raises(ValueError, match="checkpoint="):
+        train(TinyDetector(), loader(), ONE_EPOCH, resume=True)
