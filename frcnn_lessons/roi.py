@@ -1,0 +1,293 @@
+"""From regions of any size to features of one size: spatial pyramid pooling, RoI pooling and RoI align.
+
+A detector computes the feature map of an image once and then looks at many regions of it. A region is cut into P x Q
+bins, whatever its size, and every bin becomes one number a channel:
+
+    roi_pool                the region is rounded to whole cells; a bin is the largest of its cells
+    spatial_pyramid_pool    the same with 4 x 4, 2 x 2 and 1 x 1 bins, strung together
+    roi_align               nothing is rounded; a bin is the mean of points between the cells, interpolated
+
+All three give what `torchvision.ops` gives, and its gradients. A region may be tiny (its bins then share cells), huge,
+inverted, or outside the map: a bin without a cell is 0 and passes no gradient on.
+
+Sources: He et al. 2014, section 2.2 (spatial pyramid pooling); Fast R-CNN, sections 2.1 (RoI pooling) and 2.3 (its
+gradient); He et al. 2017, "Mask R-CNN", section 3 (RoI align).
+Letters: N images, C channels, maps of H x W cells, R regions in all images together, P x Q bins a region, S points a
+bin along one axis; B = R * P * Q bins in all.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Regions = Sequence[Float[Tensor, "_ 4"]] | Float[Tensor, "_ 5"]
+
+# `_winners` copies so many cells at a time: they stay in the processor's cache.
+BLOCK = 2048
+
+
+def roi_pool(
+    features: Float[Tensor, "N C H W"],
+    regions: Regions,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+) -> Float[Tensor, "R C P Q"]:
+    """Cut every region into P x Q bins of whole cells and take the largest value of each, channel by channel.
+
+    The rules, along x as along y: the ends of the region, times `spatial_scale`, are rounded to the nearest cell
+    (halves away from zero), and both these cells belong to it, so that it is at least one cell long. Bin p of P covers
+    the cells from floor(p * length / P) up to, not including, ceil((p + 1) * length / P), cut off at the map's border.
+
+    Args:
+        features: one map an image.
+        regions: the boxes of each image, xyxy in pixels of the image; or one (R, 5) table with the number of the image
+            in front. They are constants: no gradient flows to them.
+        output_size: (P, Q), or one number for both.
+        spatial_scale: cells per pixel, 1 / stride of the backbone.
+
+    Returns:
+        The regions of the first image, then of the second, and so on. The gradient of a bin goes to the one cell that
+        won it (the first in reading order, if several are equal); what a cell wins in several bins adds up.
+        A NaN in a bin makes the bin NaN (torchvision leaves it out).
+
+    Raises:
+        ValueError: if the regions do not fit the images, or one of them is not finite.
+
+    Example:
+        A region of 3 x 1 cells in 2 bins: columns 0, 1 and columns 1, 2. They share the middle one.
+
+        >>> roi_pool(torch.tensor([[[[1.0, 5.0, 2.0]]]]), [torch.tensor([[0.0, 0, 2, 0]])], (1, 2))
+        tensor([[[[5., 5.]]]])
+    """
+    N, C, H, W = features.shape
+    P, Q = _pair(output_size)
+    image, boxes = _flatten(regions, N)
+    x1, y1, x2, y2 = (boxes * spatial_scale).unbind(dim=1)  # (R,) each, from pixels to cells
+    top, bottom = _bin_edges(y1, y2, P, H)  # (R, P), (R, P)
+    left, right = _bin_edges(x1, x2, Q, W)  # (R, Q), (R, Q)
+
+    # Each bin is a rectangle: its size, and where it starts in the list of all cells of all images.
+    height = (bottom - top)[:, :, None].expand(-1, P, Q)
+    width = (right - left)[:, None, :].expand(-1, P, Q)
+    corner = (image[:, None, None] * H + top[:, :, None]) * W + left[:, None, :]  # (R, P, Q)
+    is_empty = (height == 0) | (width == 0)
+
+    # A row of zeros at the end: there the empty bins look.
+    cells = F.pad(_as_cells(features), (0, 0, 0, 1))  # (N*H*W + 1, C)
+    winner = _winners(
+        cells.detach(),
+        height.masked_fill(is_empty, 1).flatten(),
+        width.masked_fill(is_empty, 1).flatten(),
+        corner.masked_fill(is_empty, N * H * W).flatten(),
+        W,
+    )  # (B, C)
+    # Who wins is settled without gradients. Fetching the winners is what autograd sees: its backward adds each bin's
+    # gradient to the winner's (Fast R-CNN, equation 4).
+    pooled = cells.flatten().gather(0, winner.flatten())  # (B*C,)
+    return _as_maps(pooled.view(-1, C), len(boxes), P, Q)
+
+
+def spatial_pyramid_pool(
+    features: Float[Tensor, "N C H W"],
+    regions: Regions,
+    levels: Sequence[int] = (4, 2, 1),
+    spatial_scale: float = 1.0,
+) -> Float[Tensor, "R D"]:
+    """Pool every region by n x n bins for each n in `levels`: a coarse look and finer ones, in one long vector.
+
+    D = C * (4*4 + 2*2 + 1*1) for the levels given. The bins are those of `roi_pool`, which is one level of a pyramid;
+    the paper's own rounding (appendix A) takes only the cells whose centre of vision lies inside the region.
+    """
+    return torch.cat([roi_pool(features, regions, n, spatial_scale).flatten(1) for n in levels], dim=1)
+
+
+def roi_align(
+    features: Float[Tensor, "N C H W"],
+    regions: Regions,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    aligned: bool = False,
+) -> Float[Tensor, "R C P Q"]:
+    """Cut every region into P x Q bins without rounding and take the mean of interpolated points in each.
+
+    The value between four cells is their mean, weighted by how near they are (bilinear interpolation). Up to one cell
+    outside the map the border's value holds; further out it is 0.
+
+    Args:
+        features, regions, output_size, spatial_scale: as for `roi_pool`.
+        sampling_ratio: a bin has so many points across and down; 0 or less: as many as the bin is long in cells,
+            rounded up.
+        aligned: True takes a cell's value to stand at its centre, half a cell in from its edge, as boxes measured at
+            edges need it. False, as in the first published code, puts it at the edge, so that all is seen half a cell
+            too far up and left; no region is then less than one cell long.
+
+    Returns:
+        As `roi_pool`. Each bin is a weighted sum of cells, so its gradient is shared out by the same weights.
+
+    Raises:
+        ValueError: as `roi_pool`.
+    """
+    N, _, H, W = features.shape
+    P, Q = _pair(output_size)
+    image, boxes = _flatten(regions, N)
+    x1, y1, x2, y2 = (boxes * spatial_scale - (0.5 if aligned else 0.0)).unbind(dim=1)  # (R,) each
+    # Interpolation works on each axis by itself: the weight of a cell is that of its row times that of its column.
+    row_weight, row = _axis_weights(y1, y2, P, H, sampling_ratio, aligned)  # (R, P, rows), the same
+    column_weight, column = _axis_weights(x1, x2, Q, W, sampling_ratio, aligned)  # (R, Q, columns), the same
+    weight = row_weight[:, :, None, :, None] * column_weight[:, None, :, None, :]  # (R, P, Q, rows, columns)
+    cell = (image[:, None, None] * H + row)[:, :, None, :, None] * W + column[:, None, :, None, :]
+
+    cells = _as_cells(features)  # (N*H*W, C)
+    cells = cells.to(torch.promote_types(cells.dtype, torch.float32))  # half precision is summed up in float32
+    # All bins at once are one product, weights (B, N*H*W) times cells (N*H*W, C). Nearly all weights are 0.
+    taken = weight > 0
+    bin_number = torch.arange(len(boxes) * P * Q, device=weight.device).view(-1, P, Q, 1, 1).expand_as(weight)
+    weights = torch.sparse_coo_tensor(
+        torch.stack([bin_number[taken], cell[taken]]),
+        weight[taken].to(cells.dtype),
+        (len(boxes) * P * Q, len(cells)),
+        check_invariants=False,
+    )
+    pooled = torch.sparse.mm(weights, cells).to(features.dtype)  # (B, C)
+    return _as_maps(pooled, len(boxes), P, Q)
+
+
+# --- the bins of RoI pooling -------------------------------------------------------------------------------------
+
+
+def _bin_edges(
+    low: Float[Tensor, " R"], high: Float[Tensor, " R"], bins: int, limit: int
+) -> tuple[Int[Tensor, "R {bins}"], Int[Tensor, "R {bins}"]]:
+    """Along one axis: the first cell of each bin, and the one after its last, both within 0..limit."""
+    start = _rounded(low)[:, None]  # (R, 1)
+    length = (_rounded(high)[:, None] - start + 1).clamp(min=1)
+    # Floats, not whole numbers: 7 * (57 / 7) is a little more than 57 in float32, and then the last bin is one cell
+    # longer. All published code computes it so, and a trained network has seen it so.
+    size = length.to(low.dtype) / bins
+    number = torch.arange(bins, device=low.device, dtype=low.dtype)
+    first = start + (number * size).floor().long()
+    past = start + ((number + 1) * size).ceil().long()
+    return first.clamp(0, limit), past.clamp(0, limit)
+
+
+def _rounded(x: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
+    """The nearest whole number, halves away from zero as in C++; torch.round takes halves to the even neighbour."""
+    x = x.clamp(-(2.0**30), 2.0**30)  # no map is so large, and what is computed from it stays exact
+    whole = x.trunc()
+    return (whole + torch.where((x - whole).abs() >= 0.5, x.sign(), 0)).long()
+
+
+def _winners(
+    cells: Float[Tensor, "L C"],
+    height: Int[Tensor, " B"],
+    width: Int[Tensor, " B"],
+    corner: Int[Tensor, " B"],
+    row_length: int,
+) -> Int[Tensor, "B C"]:
+    """Find the largest cell of each rectangle, for each channel: its place in `cells.flatten()`.
+
+    Args:
+        cells: the cells of all maps, row by row.
+        height, width: of each rectangle, at least 1.
+        corner: its first cell.
+        row_length: cells in a row of a map.
+    """
+    L, C = cells.shape
+    # Regions overlap and share bins: compute each rectangle once. Its size and corner are written as one number, size
+    # first, so that `unique`, which sorts, brings rectangles of one shape together.
+    rectangle, which = ((height * (row_length + 1) + width) * L + corner).unique(return_inverse=True)  # (U,), (B,)
+    shapes, counts = (rectangle // L).unique_consecutive(return_counts=True)
+    corners = (rectangle % L).split(counts.tolist())
+    channel = torch.arange(C, device=cells.device)
+    found = [which.new_zeros(0, C)]
+    for shape, corners_of_shape in zip(shapes.tolist(), corners, strict=True):
+        h, w = divmod(shape, row_length + 1)
+        down, across = torch.arange(h, device=cells.device), torch.arange(w, device=cells.device)
+        offset = (down[:, None] * row_length + across).flatten()  # (h*w,)
+        for some in corners_of_shape.split(max(1, BLOCK // (h * w))):
+            inside = some[:, None] + offset  # (n, h*w)
+            # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
+            picture = cells.index_select(0, inside.flatten()).view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
+            _, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1), 0..h*w - 1
+            found.append((inside * C).gather(1, place.flatten(1)) + channel)
+    return torch.cat(found).index_select(0, which)
+
+
+# --- the weights of RoI align ------------------------------------------------------------------------------------
+
+
+def _axis_weights(
+    low: Float[Tensor, " R"],
+    high: Float[Tensor, " R"],
+    bins: int,
+    limit: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> tuple[Float[Tensor, "R {bins} E"], Int[Tensor, "R {bins} E"]]:
+    """Along one axis: how much a cell counts in each bin, and which cells do; E of them, as many as the fullest has."""
+    length = high - low if aligned else (high - low).clamp(min=1)
+    size = length / bins  # (R,)
+    count = torch.full_like(size, sampling_ratio) if sampling_ratio > 0 else size.ceil()
+    low, size, count = (each[:, None, None] for each in (low, size, count))
+    number = torch.arange(bins, device=low.device, dtype=low.dtype)[:, None]  # (bins, 1)
+    step = torch.arange(max([0, *count.flatten().tolist()]), device=low.device, dtype=low.dtype)  # (S,)
+    point = low + number * size + (step + 0.5) * size / count.clamp(min=1)  # (R, bins, S)
+    counts = (step < count) & (point >= -1) & (point <= limit)  # (R, bins, S), not for points far outside the map
+    share = counts / count.clamp(min=1)  # of one point in its bin
+
+    point = point.clamp(0, limit - 1)
+    before = point.floor()
+    after = (before + 1).clamp(max=limit - 1)
+    weights = low.new_zeros(len(low), bins, limit)
+    weights.scatter_add_(2, before.long(), share * (1 - (point - before)))
+    weights.scatter_add_(2, after.long(), share * (point - before))
+    most = max([0, *(weights > 0).sum(dim=2).flatten().tolist()])
+    return weights.topk(most, dim=2)
+
+
+# --- shared pieces -----------------------------------------------------------------------------------------------
+
+
+def _as_cells(features: Float[Tensor, "N C H W"]) -> Float[Tensor, "L C"]:
+    """Maps as a list of cells, row by row: all channels of a cell side by side."""
+    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])  # (N*H*W, C)
+
+
+def _as_maps(pooled: Float[Tensor, "B C"], R: int, P: int, Q: int) -> Float[Tensor, "{R} C {P} {Q}"]:
+    C = pooled.shape[1]
+    return pooled.view(R, P, Q, C).permute(0, 3, 1, 2).contiguous()
+
+
+def _pair(output_size: int | tuple[int, int]) -> tuple[int, int]:
+    P, Q = (output_size, output_size) if isinstance(output_size, int) else output_size
+    if min(P, Q) < 1:
+        raise ValueError(f"output_size must be 1 or more bins each way; got {output_size}")
+    return P, Q
+
+
+def _flatten(regions: Regions, images: int) -> tuple[Int[Tensor, " R"], Float[Tensor, "R 4"]]:
+    """The number of the image of each region, and its box; or a ValueError that says what does not fit."""
+    if isinstance(regions, Tensor):
+        if regions.ndim != 2 or regions.shape[1] != 5:
+            raise ValueError(f"a table of regions must be (R, 5): image, x1, y1, x2, y2; got {tuple(regions.shape)}")
+        image, boxes = regions[:, 0].long(), regions[:, 1:]
+        if ((image < 0) | (image >= images)).any():
+            row = int(torch.nonzero((image < 0) | (image >= images))[0])
+            raise ValueError(f"column 0 of regions must be an image, 0..{images - 1}; row {row} has {int(image[row])}")
+    else:
+        if len(regions) != images:
+            raise ValueError(f"regions must list the boxes of each image; got {len(regions)} lists for {images} images")
+        for i, of_image in enumerate(regions):
+            if of_image.ndim != 2 or of_image.shape[1] != 4:
+                raise ValueError(f"regions[{i}] must be (R, 4), and (0, 4) for none; got {tuple(of_image.shape)}")
+        sizes = torch.tensor([len(of_image) for of_image in regions])
+        boxes = torch.cat(list(regions))
+        image = torch.arange(images).repeat_interleave(sizes).to(boxes.device)
+    if not boxes.isfinite().all():
+        row = int(torch.nonzero(~boxes.isfinite().all(dim=1))[0])
+        raise ValueError(f"regions must be finite; region {row} is {boxes[row].tolist()}")
+    return image, boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))

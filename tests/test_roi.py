@@ -1,0 +1,427 @@
+"""Pooling of regions: equal to torchvision in values and gradients, and to loops that follow the papers literally."""
+
+import json
+import math
+import re
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+
+from frcnn_lessons import roi
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@st.composite
+def pooling_cases(draw, inverted=True):
+    """Features, the regions of each image, a stride and an output size; every kind of region that ever made trouble."""
+    g = generator(draw(st.integers(0, 100_000)))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    images, channels = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    height, width = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    # Small whole numbers: many cells of a bin are equal, as after a ReLU, and the gradient must choose among them.
+    features = torch.randint(-2, 3, (images, channels, height, width), generator=g).to(dtype)
+    if draw(st.booleans()):
+        features += torch.rand(features.shape, generator=g, dtype=dtype)
+
+    scale = draw(st.sampled_from([1.0, 0.5, 1 / 16, 0.37]))
+    map_size = torch.tensor([width, height], dtype=dtype) / scale  # in pixels
+    regions = []
+    for _ in range(images):
+        kinds = draw(st.lists(st.sampled_from(["any", "tiny", "huge", "outside", "point", "inverted"]), max_size=5))
+        boxes = torch.zeros(len(kinds), 4, dtype=dtype)
+        for row, kind in enumerate(kinds):
+            a, b = torch.rand(2, 2, generator=g, dtype=dtype) * map_size
+            low, high = torch.minimum(a, b), torch.maximum(a, b)
+            boxes[row] = {
+                "any": torch.cat([low, high]),
+                "tiny": torch.cat([low, low + 0.3 / scale]),
+                "huge": torch.cat([low - 40 / scale, high + 40 / scale]),
+                "outside": torch.cat([low + map_size, high + map_size]),
+                "point": torch.cat([low, low]),
+                "inverted": torch.cat([high, low] if inverted else [low, high]),
+            }[kind]
+        # Whole and half cells, where roundings differ, as often as any other place.
+        regions.append((boxes * scale * 2).round() / 2 / scale if draw(st.booleans()) else boxes)
+    size = draw(st.one_of(st.integers(1, 7), st.tuples(st.integers(1, 7), st.integers(1, 7))))
+    return features, regions, size, scale
+
+
+def value_and_gradient(pool, features, *arguments):
+    """What `pool` gives, and the gradient of a random weighted sum of it."""
+    features = features.clone().requires_grad_()
+    pooled = pool(features, *arguments)
+    weights = torch.randn(pooled.shape, generator=generator(0), dtype=pooled.dtype)
+    (pooled * weights).sum().backward()
+    return pooled.detach(), features.grad
+
+
+# --- slow oracles ------------------------------------------------------------------------------------------------
+
+
+def round_half_away(x):
+    return math.floor(x + 0.5) if x >= 0 else math.ceil(x - 0.5)
+
+
+def roi_pool_slowly(features, regions, P, Q, scale):
+    """Fast R-CNN's rule, one bin at a time, on nested lists; says which cell won, too (None where a bin is empty)."""
+    _, C, H, W = features.shape
+    values, winners = [], []
+    for image, boxes in enumerate(regions):
+        for x1, y1, x2, y2 in (boxes * scale).tolist():
+            left, top = round_half_away(x1), round_half_away(y1)
+            length_x = max(round_half_away(x2) - left + 1, 1)
+            length_y = max(round_half_away(y2) - top + 1, 1)
+            for c in range(C):
+                for p in range(P):
+                    for q in range(Q):
+                        best, winner = 0.0, None
+                        first_y, past_y = (
+                            top + math.floor(p * (length_y / P)),
+                            top + math.ceil((p + 1) * (length_y / P)),
+                        )
+                        first_x, past_x = (
+                            left + math.floor(q * (length_x / Q)),
+                            left + math.ceil((q + 1) * (length_x / Q)),
+                        )
+                        for y in range(max(first_y, 0), min(past_y, H)):
+                            for x in range(max(first_x, 0), min(past_x, W)):
+                                value = features[image, c, y, x].item()
+                                if winner is None or value > best:
+                                    best, winner = value, (image, c, y, x)
+                        values.append(best)
+                        winners.append(winner)
+    return torch.tensor(values, dtype=features.dtype).view(-1, C, P, Q), winners
+
+
+def between_cells(plane, y, x):
+    """Bilinear interpolation in one channel, as the paper draws it: four cells, each by how near it is."""
+    H, W = plane.shape
+    if not (-1 <= y <= H and -1 <= x <= W):
+        return 0.0
+    y, x = min(max(y, 0), H - 1), min(max(x, 0), W - 1)
+    total = 0.0
+    for cell_y in {math.floor(y), min(math.floor(y) + 1, H - 1)}:
+        for cell_x in {math.floor(x), min(math.floor(x) + 1, W - 1)}:
+            total += plane[cell_y, cell_x].item() * (1 - abs(y - cell_y)) * (1 - abs(x - cell_x))
+    return total
+
+
+def roi_align_slowly(features, regions, P, Q, scale, sampling_ratio, aligned):
+    values = []
+    for image, boxes in enumerate(regions):
+        for box in (boxes * scale - (0.5 if aligned else 0)).tolist():
+            x1, y1, x2, y2 = box
+            smallest = -math.inf if aligned else 1
+            bin_x, bin_y = max(x2 - x1, smallest) / Q, max(y2 - y1, smallest) / P
+            across = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_x)
+            down = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_y)
+            for plane in features[image]:
+                for p in range(P):
+                    for q in range(Q):
+                        points = [
+                            between_cells(
+                                plane, y1 + (p + (i + 0.5) / down) * bin_y, x1 + (q + (j + 0.5) / across) * bin_x
+                            )
+                            for i in range(down)
+                            for j in range(across)
+                        ]
+                        values.append(sum(points) / max(len(points), 1))
+    return torch.tensor(values, dtype=features.dtype).view(-1, features.shape[1], P, Q)
+
+
+# --- RoI pooling -------------------------------------------------------------------------------------------------
+
+
+@given(case=pooling_cases())
+def test_roi_pool_is_torchvisions_in_values_and_gradients(case):
+    ours, gradient = value_and_gradient(roi.roi_pool, *case)
+    theirs, their_gradient = value_and_gradient(torchvision.ops.roi_pool, *case)
+    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(gradient, their_gradient, rtol=0, atol=1e-6)
+
+
+@given(case=pooling_cases())
+def test_roi_pool_and_its_winners_are_what_the_loop_says(case):
+    features, regions, size, scale = case
+    features, regions = features.double(), [boxes.double() for boxes in regions]
+    P, Q = (size, size) if isinstance(size, int) else size
+    slow, winners = roi_pool_slowly(features, regions, P, Q, scale)
+    features.requires_grad_()
+    pooled = roi.roi_pool(features, regions, size, scale)
+    assert torch.equal(pooled.detach(), slow)
+
+    # A gradient of 1 for each bin counts how often a cell won: ties go to the first, empty bins to nobody.
+    pooled.sum().backward()
+    won = torch.zeros_like(features)
+    for winner in winners:
+        if winner is not None:
+            won[winner] += 1
+    assert torch.equal(features.grad, won)
+
+
+def test_roi_pool_by_hand():
+    # 6 columns x 4 rows, numbered in reading order. The region, 1..4 across and 0..2 down, is 4 x 3 cells:
+    #    1  2 | 3  4
+    #    7  8 | 9 10     Rows 0..1 are the upper bins and 1..2 the lower: 3 rows in 2 bins share the middle one.
+    #   13 14 |15 16
+    features = torch.arange(24.0).view(1, 1, 4, 6).requires_grad_()
+    pooled = roi.roi_pool(features, [torch.tensor([[1.0, 0, 4, 2]])], 2)
+    assert pooled.tolist() == [[[[8, 10], [14, 16]]]]
+    (pooled * torch.tensor([[1.0, 10], [100, 1000]])).sum().backward()
+    assert {i: v for i, v in enumerate(features.grad.flatten().tolist()) if v} == {8: 1, 10: 10, 14: 100, 16: 1000}
+
+
+def test_a_cell_that_wins_in_several_regions_gets_the_sum_of_their_gradients():
+    # Fast R-CNN, equation 4, and what "detach after pooling" would lose.
+    features = torch.tensor([[[[0.0, 1, 9, 2]]]], requires_grad=True)
+    pooled = roi.roi_pool(features, [torch.tensor([[0.0, 0, 2, 0], [2, 0, 3, 0], [3, 0, 3, 0]])], 1)
+    (pooled.flatten() * torch.tensor([1.0, 10, 100])).sum().backward()
+    assert features.grad.tolist() == [[[[0, 0, 11, 100]]]]
+
+
+def test_halves_are_rounded_away_from_zero_as_in_cpp():
+    # 0.5 -> 1 and 2.5 -> 3; Python and torch.round would say 0 and 2. And the largest float below 0.5 is no half.
+    features = torch.tensor([[[[9.0, 1, 2, 3]]]])
+    almost = math.nextafter(0.5, 0)
+    regions = torch.tensor([[0.5, 0, 2.5, 0], [almost, 0, almost, 0], [-0.5, 0, -0.5, 0]], dtype=torch.float64)
+    assert roi.roi_pool(features, [regions], 1).flatten().tolist() == [3, 9, 0]
+
+
+def test_the_last_bin_is_a_cell_longer_where_floats_say_so():
+    # 57 / 7 * 7 > 57 in float32: the seventh bin reaches into the cell behind the region, in all published code.
+    features = torch.arange(60.0).view(1, 1, 1, 60)
+    region = torch.tensor([[0.0, 0, 56, 0]])
+    assert roi.roi_pool(features, [region], (1, 7))[0, 0, 0, -1] == 57
+    assert torch.equal(roi.roi_pool(features, [region], 7), torchvision.ops.roi_pool(features, [region], 7))
+
+
+def test_a_region_without_end_covers_the_map():
+    features = torch.rand(1, 2, 5, 5, generator=generator(0))
+    pooled = roi.roi_pool(features, [torch.tensor([[-1e30, -1e30, 1e30, 1e30]])], 1)
+    assert torch.equal(pooled, features.amax(dim=(2, 3), keepdim=True))
+
+
+def test_more_cells_than_a_block_in_one_bin_and_in_many():
+    features = torch.rand(1, 3, 60, 70, generator=generator(0))  # 4,200 cells
+    assert features[0, 0].numel() > 2 * roi.BLOCK
+    corner = torch.rand(300, 2, generator=generator(1)) * 40
+    regions = torch.cat([torch.tensor([[0.0, 0, 70, 60]]), torch.cat([corner, corner + 20], dim=1)])
+    for size in (1, 3):
+        for ours, theirs in zip(
+            value_and_gradient(roi.roi_pool, features, [regions], size),
+            value_and_gradient(torchvision.ops.roi_pool, features, [regions], size),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_nan_in_the_features_is_seen_in_the_bin():
+    # torchvision would drop it, and hide from the training loop that the backbone has blown up.
+    features = torch.tensor([[[[1.0, math.nan, 2, 3]]]])
+    pooled = roi.roi_pool(features, [torch.tensor([[0.0, 0, 3, 0]])], (1, 2))
+    assert pooled.isnan().flatten().tolist() == [True, False]
+
+
+# --- the spatial pyramid -------------------------------------------------------------------------------------------
+
+
+@given(case=pooling_cases())
+def test_a_pyramid_is_its_levels_side_by_side(case):
+    features, regions, _, scale = case
+    pooled = roi.spatial_pyramid_pool(features, regions, spatial_scale=scale)
+    levels = [torchvision.ops.roi_pool(features, regions, n, scale).flatten(1) for n in (4, 2, 1)]
+    assert pooled.shape[1] == 21 * features.shape[1]
+    assert torch.equal(pooled, torch.cat(levels, dim=1))
+
+
+def test_the_top_of_the_pyramid_sees_what_all_its_levels_see():
+    features = torch.rand(1, 4, 13, 9, generator=generator(0))
+    pooled = roi.spatial_pyramid_pool(features, [torch.tensor([[1.0, 2, 7, 12]])], levels=(3, 1))
+    assert torch.equal(pooled[0, :36].view(4, 9).amax(dim=1), pooled[0, 36:])
+
+
+# --- RoI align -----------------------------------------------------------------------------------------------------
+
+
+@given(case=pooling_cases(inverted=False), ratio=st.integers(-1, 3), aligned=st.booleans())
+def test_roi_align_is_torchvisions_in_values_and_gradients(case, ratio, aligned):
+    arguments = (*case, ratio, aligned)
+    ours, gradient = value_and_gradient(roi.roi_align, *arguments)
+    theirs, their_gradient = value_and_gradient(torchvision.ops.roi_align, *arguments)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, their_gradient, rtol=1e-5, atol=1e-5)
+
+
+@given(case=pooling_cases(), ratio=st.integers(1, 3))
+def test_roi_align_of_inverted_regions_is_torchvisions(case, ratio):
+    # (With as many points as cells, torchvision counts a negative number of them.)
+    for aligned in (True, False):
+        ours = roi.roi_align(*case, ratio, aligned)
+        torch.testing.assert_close(ours, torchvision.ops.roi_align(*case, ratio, aligned), rtol=1e-5, atol=1e-5)
+
+
+@given(case=pooling_cases(inverted=False), ratio=st.integers(0, 2), aligned=st.booleans())
+def test_roi_align_is_what_the_loop_says(case, ratio, aligned):
+    features, regions, size, scale = case
+    # Away from whole cells: a point exactly one cell outside counts or not by how its coordinate was rounded.
+    features, regions = features.double()[:1, :1], [regions[0].double() + 0.0123]
+    P, Q = (size, size) if isinstance(size, int) else size
+    slow = roi_align_slowly(features, regions, P, Q, scale, ratio, aligned)
+    torch.testing.assert_close(roi.roi_align(features, regions, size, scale, ratio, aligned), slow)
+
+
+def test_roi_align_by_hand():
+    # A slope that rises by 1 a column: interpolation gives the column of the point. Two bins over columns 1 to 3,
+    # cells measured at their centres: the bins' centres are at x = 1.5 and 2.5, the centres of columns 1 and 2.
+    features = torch.arange(5.0).expand(1, 1, 4, 5)
+    region = [torch.tensor([[1.0, 1, 3, 2]])]
+    assert roi.roi_align(features, region, (1, 2), aligned=True).flatten().tolist() == [1, 2]
+    # Unaligned, the same bins read half a cell too far right on the map: half a cell of misplacement.
+    assert roi.roi_align(features, region, (1, 2)).flatten().tolist() == [1.5, 2.5]
+
+
+def test_an_inverted_region_has_no_points_of_its_own_and_gives_zero():
+    features = torch.ones(1, 1, 4, 4)
+    inverted = [torch.tensor([[3.0, 3, 1, 1], [2, 2, 2, 2]])]
+    assert roi.roi_align(features, inverted, 2, aligned=True).tolist() == torch.zeros(2, 1, 2, 2).tolist()
+
+
+# --- what all of them promise ----------------------------------------------------------------------------------------
+
+POOLS = [roi.roi_pool, roi.roi_align, lambda f, r, _size, scale: roi.spatial_pyramid_pool(f, r, (2, 1), scale)]
+POOL_NAMES = ["roi_pool", "roi_align", "spatial_pyramid_pool"]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_gradients_are_those_of_finite_differences(pool):
+    # All values different and far apart next to the step of the differences: no winner changes within it.
+    features = torch.randperm(2 * 2 * 6 * 5, generator=generator(0)).double().view(2, 2, 6, 5).requires_grad_()
+    regions = [torch.tensor([[0.0, 0, 60, 60], [30, 20, 70, 99]]).double(), torch.tensor([[-40.0, 8, 22, 31]]).double()]
+    assert torch.autograd.gradcheck(lambda f: pool(f, regions, 3, 1 / 16), features)
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_no_regions_give_an_empty_result_that_can_be_learned_from(pool):
+    features = torch.rand(2, 3, 4, 4, requires_grad=True)
+    pooled = pool(features, [torch.zeros(0, 4)] * 2, 2, 1.0)
+    assert pooled.shape[0] == 0
+    assert pooled.flatten(1).shape[1] in (12, 15)
+    pooled.sum().backward()
+    assert features.grad.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_a_region_outside_the_map_is_zero_and_passes_no_gradient(pool):
+    features = torch.ones(1, 2, 4, 4, requires_grad=True)
+    pooled = pool(features, [torch.tensor([[90.0, 90, 99, 99], [-99, -99, -50, -50]])], 2, 1.0)
+    pooled.sum().backward()
+    assert pooled.count_nonzero() == features.grad.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_a_list_and_a_table_of_regions_mean_the_same(pool):
+    features = torch.rand(3, 2, 8, 8, generator=generator(0))
+    regions = [torch.tensor([[0.0, 0, 4, 4], [1, 2, 7, 7]]), torch.zeros(0, 4), torch.tensor([[3.0, 3, 6, 7]])]
+    table = torch.cat([torch.tensor([[0.0], [0.0], [2.0]]), torch.cat(regions)], dim=1)
+    assert torch.equal(pool(features, regions, 3, 1.0), pool(features, table, 3, 1.0))
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_goes_in_and_comes_out_but_places_no_region(pool, dtype):
+    # At 900 pixels float16 counts in halves and bfloat16 in fours: bins computed with it would slip.
+    features = torch.randint(0, 100, (1, 2, 64, 64), generator=generator(0)).to(dtype).requires_grad_()
+    regions = [torch.tensor([[901.0, 33, 1000, 90]])]
+    pooled = pool(features, regions, 2, 1 / 16)
+    assert pooled.dtype == dtype
+    torch.testing.assert_close(pooled, pool(features.float(), regions, 2, 1 / 16).to(dtype))
+    pooled.sum().backward()
+    assert features.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_features_in_any_order_of_memory_pool_the_same(pool):
+    features = torch.rand(2, 3, 9, 7, generator=generator(0))
+    regions = [torch.tensor([[0.0, 0, 5, 8]]), torch.tensor([[2.0, 1, 6, 4]])]
+    last = pool(features.contiguous(memory_format=torch.channels_last), regions, 3, 1.0)
+    assert torch.equal(pool(features, regions, 3, 1.0), last)
+    assert last.is_contiguous(), "as torchvision's: .view() must work on it"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_a_gpu_says_the_same(pool):
+    features = torch.rand(2, 16, 30, 40, generator=generator(0))
+    boxes = torch.rand(50, 2, 2, generator=generator(1)).sort(dim=1).values.flatten(1) * 640
+    on_cpu = value_and_gradient(pool, features, [boxes, boxes / 2], 7, 1 / 16)
+    weights = torch.randn(on_cpu[0].shape, generator=generator(0)).cuda()
+    moved = features.cuda().requires_grad_()
+    pooled = pool(moved, [boxes.cuda(), boxes.cuda() / 2], 7, 1 / 16)
+    (pooled * weights).sum().backward()
+    torch.testing.assert_close(pooled.detach().cpu(), on_cpu[0])
+    torch.testing.assert_close(moved.grad.cpu(), on_cpu[1], rtol=1e-4, atol=1e-4)
+
+
+MAP, BOX = torch.rand(2, 1, 4, 4), torch.tensor([[0.0, 0, 2, 2]])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("regions", "size", "words"),
+    [
+        ([BOX], 2, "regions must list the boxes of each image; got 1 lists for 2 images"),
+        ([BOX, torch.zeros(4)], 2, "regions[1] must be (R, 4), and (0, 4) for none; got (4,)"),
+        ([BOX, torch.zeros(0)], 2, "regions[1] must be (R, 4), and (0, 4) for none; got (0,)"),
+        (BOX, 2, "a table of regions must be (R, 5): image, x1, y1, x2, y2; got (1, 4)"),
+        (torch.tensor([[1.0, 0, 0, 2, 2], [2.0, 0, 0, 2, 2]]), 2, "must be an image, 0..1; row 1 has 2"),
+        ([BOX, BOX * math.nan], 2, "regions must be finite; region 1 is [nan, nan, nan, nan]"),
+        ([BOX, BOX], (2, 0), "output_size must be 1 or more bins each way; got (2, 0)"),
+    ],
+)
+def test_bad_input_is_told_what_is_wrong(regions, size, words):
+    for pool in (roi.roi_pool, roi.roi_align):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            pool(MAP, regions, size)
+
+
+# --- published cases ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unit_cases(shared_folder):
+    return json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())
+
+
+def test_roi_align_of_detectron2s_published_case(unit_cases):
+    case = unit_cases["roi_align_detectron2"]
+    features = torch.tensor(case["input"])[None, None]
+    for aligned in (True, False):
+        pooled = roi.roi_align(
+            features,
+            [torch.tensor([case["roi_xyxy"]]).float()],
+            tuple(case["out"]),
+            1.0,
+            case["sampling_ratio"],
+            aligned,
+        )
+        # The input rises by 1 a column and by 5 a row: aligned, all is read half a cell up and left, 0.5 * 1 + 0.5 * 5.
+        torch.testing.assert_close(pooled[0, 0], torch.tensor(case[f"aligned_{str(aligned).lower()}"]).float())
+
+
+def test_pooling_of_torchvisions_published_loops(unit_cases):
+    case = unit_cases["roi_ops_torchvision_reference"]
+    features, table = torch.tensor(case["input"]), torch.tensor(case["rois"]).float()
+    doubled = table * torch.tensor([1.0, 2, 2, 2, 2])
+    for name, pooled in {
+        "roi_pool_scale1": roi.roi_pool(features, table, case["pool"]),
+        "roi_pool_pool2_scale05": roi.roi_pool(features, doubled, 2, 0.5),
+        "roi_align_sr2_aligned_true": roi.roi_align(features, table, case["pool"], 1.0, 2, True),
+        "roi_align_adaptive_aligned_false": roi.roi_align(features, table, case["pool"]),
+    }.items():
+        torch.testing.assert_close(pooled, torch.tensor(case[name]), msg=lambda text, name=name: f"{name}: {text}")
