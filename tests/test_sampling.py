@@ -158,7 +158,7 @@ def scene(seed: int, objects: int, near: int = 40, far: int = 60) -> tuple[torch
     corner = torch.rand(far, 2, generator=draw) * 180
     proposals = torch.cat(
         [
-            around + 6 * torch.randn(around.shape, generator=draw),
+            around + 8 * torch.rand(around.shape, generator=draw),
             torch.cat([corner, corner + 10 + 30 * torch.rand(far, 2, generator=draw)], dim=1),
         ]
     )
