@@ -30,3 +30,16 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def check_refusal():
+    """Check what a reader says of a bad file: one sentence with the words wanted, the file and a remedy."""
+
+    def check(message: str, words: list[str], root: Path) -> None:
+        assert [word for word in words if word not in message] == [], message
+        assert str(root) in message
+        assert "; " in message, "the message says no remedy"
+        assert len(message.splitlines()) == 1
+
+    return check
