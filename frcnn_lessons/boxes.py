@@ -202,7 +202,11 @@ def decode(
 
 
 def nms(
-    boxes: Boxes, scores: Float[Tensor, " N"], iou_threshold: float, pixel_offset: float = 0.0
+    boxes: Boxes,
+    scores: Float[Tensor, " N"],
+    iou_threshold: float,
+    pixel_offset: float = 0.0,
+    limit: int | None = None,
 ) -> Int[Tensor, " M"]:
     """Keep the best box of every heap of boxes that overlap.
 
@@ -213,6 +217,8 @@ def nms(
         boxes: candidates of one class.
         scores: one score each; equal scores go in the order given.
         iou_threshold: 0.3 to 0.5 for detections, 0.7 for proposals (Faster R-CNN, section 3.3).
+        limit: stop when so many are kept. What comes later has no say in them, so this is `nms(...)[:limit]` in less
+            time.
 
     Returns:
         Indices of the boxes kept, highest score first.
@@ -242,12 +248,12 @@ def nms(
     # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
     kept = []
     undecided = torch.arange(len(boxes), device=boxes.device)
-    while len(undecided) > 0:
+    while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
         block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
         block = block[_greedy_choice(overlapping(block, block))]
         kept.append(block)
         undecided = undecided[~overlapping(block, undecided).any(dim=0)]
-    return order[torch.cat(kept)] if kept else order
+    return order[torch.cat(kept)[:limit]] if kept else order[:0]
 
 
 def batched_nms(

@@ -229,7 +229,10 @@ def test_nms_of_more_boxes_than_a_block_is_torchvisions(threshold, spread):
     corner = torch.rand(count, 2, generator=generator(spread)) * spread
     boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=generator(1)) * 60], dim=1)
     scores = torch.rand(count, generator=generator(2))
-    assert torch.equal(B.nms(boxes, scores, threshold), torchvision.ops.nms(boxes, scores, threshold))
+    kept = torchvision.ops.nms(boxes, scores, threshold)
+    assert torch.equal(B.nms(boxes, scores, threshold), kept)
+    for limit in (0, 1, len(kept) - 1, len(kept), count):
+        assert torch.equal(B.nms(boxes, scores, threshold, limit=limit), kept[:limit])
 
 
 def test_a_long_chain_of_neighbours_loses_every_second_box():
