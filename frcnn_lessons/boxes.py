@@ -232,28 +232,7 @@ def nms(
     """
     boxes = _at_edges(_checked(boxes), pixel_offset)
     _check_scores(scores, boxes)
-    order = scores.sort(descending=True, stable=True).indices  # (N,)
-    boxes = boxes[order]
-    areas = _area(boxes)
-    # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
-    # that is not above the threshold: "above it" is then the same, to the last bit.
-    threshold = boxes.new_tensor(iou_threshold)
-    if threshold.item() > iou_threshold:
-        threshold = torch.nextafter(threshold, threshold.new_tensor(-math.inf))
-
-    def overlapping(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), bool
-        intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
-        return intersection / union > threshold
-
-    # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
-    kept = []
-    undecided = torch.arange(len(boxes), device=boxes.device)
-    while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
-        block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
-        block = block[_greedy_choice(overlapping(block, block))]
-        kept.append(block)
-        undecided = undecided[~overlapping(block, undecided).any(dim=0)]
-    return order[torch.cat(kept)[:limit]] if kept else order[:0]
+    return _suppress(boxes, scores, None, iou_threshold, limit)
 
 
 def batched_nms(
@@ -267,12 +246,37 @@ def batched_nms(
     _check_scores(scores, _checked(boxes))
     if labels.shape != scores.shape:
         raise ValueError(f"labels must hold one class for each of the {len(boxes)} boxes; got {tuple(labels.shape)}")
-    kept = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    for label in labels.unique():
-        of_class = torch.nonzero(labels == label).flatten()
-        kept[of_class[nms(boxes[of_class], scores[of_class], iou_threshold)]] = True
-    indices = torch.nonzero(kept).flatten()
-    return indices[scores[indices].sort(descending=True, stable=True).indices]
+    return _suppress(_upcast(boxes), scores, labels, iou_threshold, None)
+
+
+def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshold: float, limit: int | None) -> Tensor:
+    """`nms`, and with `labels` `batched_nms`, on what has been checked."""
+    order = scores.sort(descending=True, stable=True).indices  # (N,)
+    boxes = boxes[order]
+    areas = _area(boxes)
+    if labels is not None:
+        labels = labels[order]
+    # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
+    # that is not above the threshold: "above it" is then the same, to the last bit.
+    threshold = boxes.new_tensor(iou_threshold)
+    if threshold.item() > iou_threshold:
+        threshold = torch.nextafter(threshold, threshold.new_tensor(-math.inf))
+
+    def overlapping(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), bool
+        intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
+        too_much = intersection / union > threshold
+        return too_much if labels is None else too_much & (labels[p][:, None] == labels[q])
+
+    # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
+    kept: list[Tensor] = []
+    undecided = torch.arange(len(boxes), device=boxes.device)
+    while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
+        block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
+        block = block[_greedy_choice(overlapping(block, block))]
+        kept.append(block)
+        if len(undecided) > 0:
+            undecided = undecided[~overlapping(block, undecided).any(dim=0)]
+    return order[torch.cat(kept)[:limit]] if kept else order[:0]
 
 
 def _greedy_choice(conflicts: Tensor) -> Tensor:
@@ -281,12 +285,12 @@ def _greedy_choice(conflicts: Tensor) -> Tensor:
     A box is out when a *surviving* box before it conflicts with it. Start with all as survivors and correct until
     nothing changes: round k is right for the first k boxes at least, and two or three rounds do in practice.
     """
-    conflicts = conflicts.triu(diagonal=1)  # (B, B): only earlier boxes count
-    survives = torch.ones(len(conflicts), dtype=torch.bool, device=conflicts.device)
+    earlier = conflicts.triu(diagonal=1).float()  # (B, B), 1 where an earlier box is in conflict with a later one
+    survives = torch.ones_like(earlier[0])  # (B,)
     while True:
-        corrected = ~(conflicts & survives[:, None]).any(dim=0)
+        corrected = (survives @ earlier == 0).float()  # as a product, which counts the conflicts: quicker than `any`
         if torch.equal(corrected, survives):
-            return survives
+            return survives.bool()
         survives = corrected
 
 

@@ -45,6 +45,7 @@ class HeadSettings:
     pool_size: tuple[int, int] = (7, 7)  # rows and columns, section 2.1; vehicles are wide, (5, 8) suits them
     align: bool = False  # RoI align with 2 x 2 samples a bin in place of RoI pooling (lesson 06)
     hidden: int = 4096  # D, VGG16's; a small backbone does well with 256
+    batch_norm: bool = False  # after fc6, before its ReLU: a network that starts from random weights learns faster
     class_agnostic: bool = False  # one box for all classes in place of one a class
     box_weight: float = 1.0  # lambda of equation 1
     beta: float = 1 / 9  # where smooth L1 turns from a square into a line: 1 in equation 3, 1/9 in later code, 0 is L1
@@ -65,13 +66,14 @@ class RoIHead(nn.Module):
     """From a feature map and regions to class scores and boxes.
 
     Attributes:
-        fc6, fc7: the two hidden layers. `head.fc6 = truncated_svd(head.fc6, 64)` makes one faster.
+        fc6, fc7: the two hidden layers. `head.fc6 = truncated_svd(head.fc6, 64)` makes one faster. With `batch_norm`,
+            fc6 is a Linear (`fc6[0]`) and a BatchNorm1d.
         classifier: hidden -> L class scores (logits), background first.
         regressor: hidden -> deltas of B boxes, times `DELTA_WEIGHTS`.
         generator: which regions a training step learns from; store its state with the weights to repeat a training.
     """
 
-    fc6: nn.Module  # a Linear, or two of them after `truncated_svd`
+    fc6: nn.Module  # a Linear; or a few modules in a row with `batch_norm` or after `truncated_svd`
     fc7: nn.Module
 
     def __init__(
@@ -96,13 +98,14 @@ class RoIHead(nn.Module):
         self.stride, self.classes, self.generator = stride, classes, generator
         rows, columns = self.settings.pool_size
         inputs, hidden = channels * rows * columns, self.settings.hidden
-        self.fc6 = nn.Linear(inputs, hidden)
+        fc6 = nn.Linear(inputs, hidden)
+        self.fc6 = nn.Sequential(fc6, nn.BatchNorm1d(hidden)) if self.settings.batch_norm else fc6
         self.fc7 = nn.Linear(hidden, hidden)
         self.classifier = nn.Linear(hidden, classes + 1)
         self.regressor = nn.Linear(hidden, 4 * (1 if self.settings.class_agnostic else classes + 1))
         # The two last ones as in section 2.3: nearly "anything, right here", so that no region starts with a big loss.
         deviations = (math.sqrt(2 / inputs), math.sqrt(2 / hidden), 0.01, 0.001)
-        for layer, std in zip((self.fc6, self.fc7, self.classifier, self.regressor), deviations, strict=True):
+        for layer, std in zip((fc6, self.fc7, self.classifier, self.regressor), deviations, strict=True):
             nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
             nn.init.zeros_(layer.get_parameter("bias"))
 

@@ -143,16 +143,11 @@ def roi_align(
 
     cells = _as_cells(features)  # (N*H*W, C)
     cells = cells.to(torch.promote_types(cells.dtype, torch.float32))  # half precision is summed up in float32
-    # All bins at once are one product, weights (B, N*H*W) times cells (N*H*W, C). Nearly all weights are 0.
-    taken = weight > 0
-    bin_number = torch.arange(len(boxes) * P * Q, device=weight.device).view(-1, P, Q, 1, 1).expand_as(weight)
-    weights = torch.sparse_coo_tensor(
-        torch.stack([bin_number[taken], cell[taken]]),
-        weight[taken].to(cells.dtype),
-        (len(boxes) * P * Q, len(cells)),
-        check_invariants=False,
-    )
-    pooled = torch.sparse.mm(weights, cells).to(features.dtype)  # (B, C)
+    # Sums of rows of a table, each with its weight, are what language models call an embedding bag.
+    bags = (len(boxes) * P * Q, row.shape[2] * column.shape[2])
+    pooled = F.embedding_bag(
+        cell.reshape(bags), cells, mode="sum", per_sample_weights=weight.reshape(bags).to(cells.dtype)
+    ).to(features.dtype)  # (B, C)
     return _as_maps(pooled, len(boxes), P, Q)
 
 
@@ -245,7 +240,7 @@ def _axis_weights(
     weights = low.new_zeros(len(low), bins, limit)
     weights.scatter_add_(2, before.long(), share * (1 - (point - before)))
     weights.scatter_add_(2, after.long(), share * (point - before))
-    most = max([0, *(weights > 0).sum(dim=2).flatten().tolist()])
+    most = max([1, *(weights > 0).sum(dim=2).flatten().tolist()])
     return weights.topk(most, dim=2)
 
 

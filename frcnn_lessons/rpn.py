@@ -375,20 +375,22 @@ def proposals(
         Boxes inside the image and their scores as probabilities, best first; may be none.
 
     Raises:
-        ValueError: if there are not as many anchors as answers, or an answer is not a finite number.
+        ValueError: if there are not as many anchors as answers.
+        FloatingPointError: if an answer that is looked at is not a finite number.
     """
     if not len(objectness) == len(deltas) == len(anchors):
         raise ValueError(
             f"objectness, deltas and anchors must be about the same anchors; got {len(objectness)}, {len(deltas)} and "
             f"{len(anchors)} (made with other sizes, ratios or map size?)"
         )
-    if not (objectness.isfinite().all() and deltas.isfinite().all()):
-        raise ValueError(
-            "objectness or deltas hold NaN or infinity: training has diverged. Try a lower learning rate or a warm-up, "
-            "and look for a box without width or height among the targets"
+    logits, best = objectness.topk(min(before_nms, len(objectness)))  # best first; NaN counts as the highest
+    deltas = deltas[best]
+    if not (logits.isfinite().all() and deltas.isfinite().all()):
+        raise FloatingPointError(
+            "objectness or deltas are NaN or infinite: the training has diverged (lower the learning rate, use a "
+            "warm-up, look for boxes without width or height)"
         )
-    logits, best = objectness.topk(min(before_nms, len(objectness)))  # best first
-    found = boxes.clip(boxes.decode(deltas[best], anchors[best]), image_size)
+    found = boxes.clip(boxes.decode(deltas, anchors[best]), image_size)
     large = boxes.remove_small(found, min_size)
     found, scores = found[large], logits[large].sigmoid()
     kept = boxes.nms(found, scores, nms_iou, limit=after_nms)

@@ -240,13 +240,16 @@ class _Training:
         # A batch norm has counted the batch in before the loss is known.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         try:
-            with self._autocast():
-                losses = _losses(self.model, batch)
+            try:
+                with self._autocast():
+                    losses = _losses(self.model, batch)
+            except FloatingPointError as error:  # the detector itself has noticed, in the middle of its work
+                raise FloatingPointError(_blame(str(error), where, batch)) from error
             total = _total(losses)
             values = {name: float(value.detach()) for name, value in {**losses, "total": total}.items()}
             for name, value in values.items():
                 if name != NO_LOSS and not math.isfinite(value):
-                    raise FloatingPointError(_blame(name, value, where, batch))
+                    raise FloatingPointError(_blame(f"{name} is {value}", where, batch))
             self.optimiser.zero_grad()
             self.scaler.scale(total).backward()
             self.scaler.unscale_(self.optimiser)
@@ -254,7 +257,7 @@ class _Training:
             norm = nn.utils.get_total_norm(gradients)
             # In float16 an overflow is no error: the scaler leaves the step out and scales less.
             if not self.scaler.is_enabled() and not norm.isfinite():
-                raise FloatingPointError(_blame("the gradient", float(norm), where, batch))
+                raise FloatingPointError(_blame(f"the gradient is {float(norm)}", where, batch))
         except FloatingPointError:
             for buffer, old in buffers:
                 buffer.copy_(old)
@@ -498,14 +501,14 @@ def _total(losses: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([value.float() for name, value in losses.items() if name != NO_LOSS]).sum()
 
 
-def _blame(name: str, value: float, where: str, batch: Sequence[Any]) -> str:
+def _blame(what: str, where: str, batch: Sequence[Any]) -> str:
     """Say what went wrong, and with which images and boxes."""
     images = [
         f"{target.get('image_id', f'number {i} of the batch')} with boxes {target['boxes'].tolist()}"
         for i, target in enumerate(batch[1])
     ]
     return (
-        f"{name} is {value} in {where}, for the images {'; '.join(images)}. The step was not made. "
+        f"{what} in {where}, for the images {'; '.join(images)}. The step was not made. "
         "Look for boxes without area or outside the image, or lower the learning rate"
     )
 

@@ -276,6 +276,17 @@ def test_wide_windows_and_a_shared_box_change_only_the_shapes_they_should():
     assert deltas.shape == (7, 1, 4)
 
 
+def test_batch_norm_looks_at_all_regions_in_training_and_at_each_alone_in_evaluation():
+    # Otherwise a detection would depend on what else was proposed in the image.
+    head = tiny_model(batch_norm=True).head
+    features, regions = torch.rand(1, 16, 15, 20, generator=generator()), random_boxes(6, 1)
+    head(features, [regions])
+    assert head.fc6[1].running_mean.abs().sum() > 0, "it has not seen the regions"
+    assert not torch.allclose(head(features, [regions])[0][:3], head(features, [regions[:3]])[0])
+    head.eval()
+    torch.testing.assert_close(head(features, [regions])[0][:3], head(features, [regions[:3]])[0])
+
+
 # --- the detector --------------------------------------------------------------------------------------------------
 
 
