@@ -1,5 +1,6 @@
 """The data of the course: built-in street scenes, PASCAL VOC folders and Open Images tables, all as `Sample`."""
 
+from frcnn_lessons.datasets.loading import batches
 from frcnn_lessons.datasets.open_images import OPEN_IMAGES_COLUMNS, OpenImagesDataset
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample, collate
 from frcnn_lessons.datasets.transforms import HorizontalFlip, ResizeShortSide
@@ -15,5 +16,6 @@ __all__ = [
     "ResizeShortSide",
     "Sample",
     "VOCDataset",
+    "batches",
     "collate",
 ]
