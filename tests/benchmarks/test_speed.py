@@ -14,7 +14,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["boxes.py", "metrics.py", "roi.py", "selective_search.py --images 25"])
+@pytest.mark.parametrize(
+    "command", ["boxes.py", "metrics.py", "roi.py", "faster_rcnn.py", "selective_search.py --images 25"]
+)
 def test_at_most_the_promised_share_of_the_peers_time(command):
     script, *options = command.split()
     # Up to three times: other work on the machine can make ours slower than it is, never quicker.

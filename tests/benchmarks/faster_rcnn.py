@@ -1,0 +1,103 @@
+"""Our Faster R-CNN beside torchvision's: same backbone, settings, weights and images. Both on all cores.
+
+python tests/benchmarks/faster_rcnn.py             time of a training step and of a detection
+python tests/benchmarks/faster_rcnn.py --train     and AP on the test scenes, three seeds each; ten minutes and more
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from statistics import mean
+
+import torch
+from timing import ratio, report
+from torch import nn
+
+from frcnn_lessons.backbones import efficientnet_lite0
+from frcnn_lessons.datasets import Sample, VOCDataset, batches, streets
+from frcnn_lessons.faster_rcnn import STREETS_HEAD, STREETS_RPN, FasterRCNN, torchvision_twin
+from frcnn_lessons.metrics import evaluate_coco
+from frcnn_lessons.training import Settings, predict, train
+
+TRAINING = Settings(5, 7e-4, "adamw", weight_decay=1e-4, schedule="cosine", warmup_steps=20, clip_norm=5.0)
+
+
+class WithoutDifficult(nn.Module):
+    """torchvision's detector would learn from difficult objects; ours does not."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images, targets=None):
+        if targets is None:
+            return self.detector(images)
+        keep = [~target["difficult"] for target in targets]
+        kept = [{n: t[n][k] for n in ("boxes", "labels")} for t, k in zip(targets, keep, strict=True)]
+        return self.detector(images, kept)
+
+
+def pair(seed: int) -> tuple[FasterRCNN, nn.Module]:
+    generator = torch.Generator().manual_seed(seed)
+    backbone = efficientnet_lite0().freeze(4, batch_norm=True)
+    ours = FasterRCNN(backbone, 3, STREETS_RPN, STREETS_HEAD, generator)
+    return ours, WithoutDifficult(torchvision_twin(ours))
+
+
+def loader(samples: list[Sample], seed: int, size: int = 4):
+    return batches(samples, size, generator=torch.Generator().manual_seed(seed), flip=0.5)
+
+
+def step(model: nn.Module, optimiser: torch.optim.Optimizer, batch) -> None:
+    optimiser.zero_grad()
+    sum(model(*batch).values()).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    optimiser.step()
+
+
+def times(samples: list[Sample]) -> list[tuple[str, str, float, float]]:
+    ours, _ = pair(0)
+    train(ours, loader(samples[:80], 0), replace(TRAINING, epochs=2))  # so that proposals are as in a real training
+    theirs = WithoutDifficult(torchvision_twin(ours))
+    rows = []
+    # A rate of 0: all the work of a step is done, and every step is the same work.
+    mine, other = (torch.optim.AdamW(model.parameters(), 0.0) for model in (ours, theirs))
+    for size in (2, 4):
+        batch = next(iter(loader(samples, 1, size)))
+        ours.train(), theirs.train()
+        measured = ratio(lambda b=batch: step(ours, mine, b), lambda b=batch: step(theirs, other, b), repeats=24)
+        rows.append((f"a training step, {size} street scenes", "torchvision's FasterRCNN", measured, 1.0))
+    ours.eval(), theirs.eval()
+    with torch.no_grad():
+        for size in (1, 4):
+            images, _ = next(iter(loader(samples, 2, size)))
+            measured = ratio(lambda i=images: ours(i), lambda i=images: theirs(i), repeats=90)
+            rows.append((f"detection in {size} street scenes", "torchvision's FasterRCNN", measured, 1.0))
+    return rows
+
+
+def precision(train_set: list[Sample], test_set: list[Sample]) -> bool:
+    scores: dict[str, list[float]] = {"ours": [], "torchvision": []}
+    for seed in range(3):
+        for name, model in zip(scores, pair(seed), strict=True):
+            torch.manual_seed(seed)  # what torchvision draws its anchors and regions from
+            train(model, loader(train_set, seed), TRAINING)
+            result = evaluate_coco(*predict(model, batches(test_set)))
+            scores[name].append(result["AP"])
+            print(f"seed {seed} {name:12} AP50 {result['AP50']:.3f} AP {result['AP']:.3f}", flush=True)
+    print(f"mean AP: ours {mean(scores['ours']):.3f}, torchvision {mean(scores['torchvision']):.3f}")
+    return mean(scores["ours"]) >= mean(scores["torchvision"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--train", action="store_true", help="compare what they learn as well")
+    options = parser.parse_args()
+    folder = streets.prepare()
+    train_set, test_set = (list(VOCDataset(folder, split, streets.CLASSES)) for split in ("train", "test"))
+    code = report(times(train_set))
+    return code if not options.train else code or int(not precision(train_set, test_set))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
