@@ -18,7 +18,7 @@ FLOORS = {
     3: ["rcnn", "fast_rcnn", "rpn"],
     4: ["faster_rcnn"],
     5: ["training", "exercises", "notebooks", "doctor"],
-    6: ["service", "cli"],
+    6: ["four_step", "service", "cli"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

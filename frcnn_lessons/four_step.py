@@ -1,0 +1,198 @@
+"""Faster R-CNN trained in four steps that alternate between its halves, as its authors first did it.
+
+    step  learns          from                                      stays as it is
+    1     RPN, backbone 1                                            -
+    2     head, backbone 2    the proposals of step 1                RPN, backbone 1
+    3     RPN                 the feature map of backbone 2          backbone 2
+    4     head                the proposals of step 3                RPN, backbone 2
+
+The head needs proposals to learn from, and the RPN a feature map that does not move under it while the head learns. So
+each half is trained while the other is fixed. After step 2 there are two backbones, one for each half; steps 3 and 4
+bring both halves to the second one, which may not change any more, or the head would no longer understand it. Then
+backbone 1 is thrown away.
+
+Joint training (`frcnn_lessons.faster_rcnn`) does the same in one go, and is what nearly everybody uses today.
+
+Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): section 3.2, "4-Step Alternating Training".
+Letters: N images, K channels of a map of h x w cells, P proposals.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader
+
+from frcnn_lessons.backbones import Backbone
+from frcnn_lessons.fast_rcnn import HeadSettings, Images, RoIHead, Targets, pad_images
+from frcnn_lessons.faster_rcnn import FasterRCNN
+from frcnn_lessons.rpn import RPN, RPNSettings
+from frcnn_lessons.training import History, Settings, train
+
+
+class ProposalNetwork(nn.Module):
+    """A backbone and an RPN, without a head: what learns in steps 1 and 3."""
+
+    def __init__(self, backbone: Backbone, rpn: RPN) -> None:
+        """Put both together; they are used, not copied."""
+        super().__init__()
+        self.backbone, self.rpn = backbone, rpn
+
+    def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Learn to propose, or propose.
+
+        Args:
+            images: RGB, 0..1, of any sizes.
+            targets: of each image, `boxes` and, if any are, `difficult`; needed in training only.
+
+        Returns:
+            In training `loss_objectness` and `loss_rpn_box_reg`; in evaluation for each image `boxes` (P, 4) and
+            `scores` (P,), best first.
+        """
+        if self.training and (targets is None or len(targets) != len(images)):
+            raise ValueError(f"training needs targets, boxes for each of the {len(images)} images")
+        features = self.backbone.features(pad_images(images, self.backbone))  # (N, K, h, w)
+        anchors = self.rpn.anchors(features)
+        objectness, deltas = self.rpn(features)
+        if self.training and targets is not None:
+            return self.rpn.losses(objectness, deltas, anchors, targets, _sizes(images))
+        proposals, scores = self.rpn.propose(objectness, deltas, anchors, _sizes(images))
+        return [{"boxes": of_image, "scores": s} for of_image, s in zip(proposals, scores, strict=True)]
+
+    def freeze(self) -> "ProposalNetwork":
+        """Let nothing in it change from now on, not even the means in its batch norm. Returns this network."""
+        self.backbone.freeze(stages=len(self.backbone.stages))
+        self.rpn.requires_grad_(False)
+        return self
+
+
+class DetectionNetwork(nn.Module):
+    """A backbone and a head on the proposals of a finished network: what learns in steps 2 and 4.
+
+    This is Fast R-CNN with another source of proposals. They are made anew from every batch rather than once for all,
+    so that they fit however an image was flipped.
+    """
+
+    def __init__(self, proposer: ProposalNetwork, backbone: Backbone, head: RoIHead) -> None:
+        """Put all three together; they are used, not copied.
+
+        Args:
+            proposer: should be frozen.
+            backbone: the head's; that of the proposer itself in step 4, and then the map is computed only once.
+        """
+        super().__init__()
+        self.proposer, self.backbone, self.head = proposer, backbone, head
+
+    def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Learn to detect, or detect; arguments and detections as those of `FasterRCNN`.
+
+        In training the losses are `loss_classifier` and `loss_box_reg`; the proposer makes as many proposals as its
+        settings say for training.
+        """
+        if self.training and (targets is None or len(targets) != len(images)):
+            raise ValueError(f"training needs targets, boxes and labels for each of the {len(images)} images")
+        batch = pad_images(images, self.backbone)
+        with torch.no_grad():
+            features, rpn = self.proposer.backbone.features(batch), self.proposer.rpn
+            objectness, deltas = rpn(features)
+            proposals, _ = rpn.propose(objectness, deltas, rpn.anchors(features), _sizes(images))
+        if self.backbone is not self.proposer.backbone:
+            features = self.backbone.features(batch)
+        if self.training and targets is not None:
+            return self.head.losses(features, proposals, targets)
+        return self.head.detect(features, proposals, _sizes(images))
+
+
+def four_step(
+    backbones: tuple[Backbone, Backbone],
+    classes: int,
+    loader: DataLoader,
+    settings: Sequence[Settings],
+    *,
+    rpn_settings: RPNSettings | None = None,
+    head_settings: HeadSettings | None = None,
+    generator: Generator | None = None,
+    device: torch.device | str = "cpu",
+    checkpoints: Path | str | None = None,
+    resume: bool = False,
+    generators: Mapping[str, Generator] | None = None,
+    on_step: Callable[[int, History], None] | None = None,
+    after_step: Callable[[int, nn.Module, History], None] | None = None,
+) -> tuple[FasterRCNN, list[History]]:
+    """Train a Faster R-CNN in four alternating steps, each with the course's one loop.
+
+    Args:
+        backbones: of the same kind and pretrained alike, the first for step 1 only, the second for all that follows
+            and for the detector.
+        classes: C, background not counted.
+        loader: batches `(images, targets)`; all four steps go on drawing from it.
+        settings: how to train in each of the four steps.
+        rpn_settings, head_settings, generator: see `FasterRCNN`.
+        checkpoints: a folder for `step_1.pt` to `step_4.pt`; made if it is not there.
+        resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up at the
+            start of its epoch, and the final weights are the same to the last bit as without a break. Call it with
+            everything as it was the first time.
+        device, generators: see `training.train`.
+        on_step: called after each batch with the number of the step, 1 to 4, and the history of that step so far.
+        after_step: called after each step (a loaded one, too) with its number, what learned in it (`ProposalNetwork`
+            in steps 1 and 3, `DetectionNetwork` in 2 and 4) and its history: the place to measure.
+
+    Returns:
+        The detector, with backbone and RPN frozen, and the four histories.
+
+    Raises:
+        ValueError: not four settings, or the backbones' maps are not of the same kind.
+        FileExistsError: `checkpoints` holds a step already and `resume` is False.
+        Exception: what `training.train` raises.
+    """
+    first, second = backbones
+    if len(settings) != 4:
+        raise ValueError(f"settings must list four, one for each step; got {len(settings)}")
+    if first is second or (first.stride, first.channels) != (second.stride, second.channels):
+        raise ValueError(
+            "backbones must be two, with the same stride and channels, as the RPN moves from the first to the second; "
+            f"got {'one twice' if first is second else [(one.stride, one.channels) for one in backbones]}"
+        )
+    folder = None if checkpoints is None else Path(checkpoints)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = sorted(folder.glob("step_?.pt"))
+        if there and not resume:
+            raise FileExistsError(f"{there[0]} exists already; pass resume=True to go on, or delete it")
+
+    histories: list[History] = []
+
+    def learn(network: nn.Module) -> None:
+        number = len(histories) + 1
+        history = train(
+            network,
+            loader,
+            settings[number - 1],
+            device=device,
+            checkpoint=folder and folder / f"step_{number}.pt",
+            resume=resume,
+            generators=generators,
+            on_step=on_step and partial(on_step, number),
+        )
+        histories.append(history)
+        if after_step is not None:
+            after_step(number, network, history)
+
+    model = FasterRCNN(second, classes, rpn_settings, head_settings, generator)
+    proposer = ProposalNetwork(first, model.rpn)
+    learn(proposer)  # step 1
+    learn(DetectionNetwork(proposer.freeze(), second, model.head))  # step 2
+
+    second.freeze(stages=len(second.stages))
+    model.rpn.requires_grad_(True)  # it goes on from where step 1 left it, on a map that it has not seen
+    proposer = ProposalNetwork(second, model.rpn)
+    learn(proposer)  # step 3
+    learn(DetectionNetwork(proposer.freeze(), second, model.head))  # step 4
+    return model, histories
+
+
+def _sizes(images: Sequence[Float[Tensor, "3 _ _"]]) -> list[tuple[int, int]]:
+    return [(image.shape[1], image.shape[2]) for image in images]

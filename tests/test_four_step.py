@@ -1,0 +1,203 @@
+"""Four-step training: what learns, what stays, and that a break anywhere changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from frcnn_lessons.backbones import Backbone
+from frcnn_lessons.fast_rcnn import HeadSettings
+from frcnn_lessons.faster_rcnn import FasterRCNN
+from frcnn_lessons.four_step import DetectionNetwork, ProposalNetwork, four_step
+from frcnn_lessons.metrics import evaluate_voc, proposal_recall
+from frcnn_lessons.rpn import RPNSettings
+from frcnn_lessons.training import Settings, predict
+
+RPN_SMALL = RPNSettings(sizes=(12, 24), ratios=(0.5, 1.0), regions=64, before_nms=(200, 100), after_nms=(60, 30))
+HEAD_SMALL = HeadSettings(
+    pool_size=(3, 3), hidden=32, batch_norm=True, regions=32, background_iou=(0.0, 0.5), nms_iou=0.5
+)
+SHORT = Settings(2, 0.01, "adamw", schedule="cosine", warmup_steps=1, clip_norm=5.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tensors this small are slower on two threads, ten times so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny_backbone(seed: int = 0, channels: int = 16) -> Backbone:
+    """Stride 4, with batch norm: what drifts in silence if it is not frozen as well."""
+    layers, draw = [], generator(seed)
+    for inputs, step in ((3, 2), (channels, 2), (channels, 1)):
+        convolution = nn.Conv2d(inputs, channels, 3, step, 1, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, generator=draw)
+        layers.append(nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU()))
+    return Backbone(layers, stride=4, channels=channels, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def loader(seed: int = 0) -> DataLoader:
+    """Two images of different sizes, a red (1) and a blue (2) rectangle in each; one image a batch."""
+    samples = []
+    for i, (height, width) in enumerate([(60, 80), (72, 66)]):
+        gt_boxes = torch.tensor([[8.0, 10, 32, 30], [38, 28, 62, 54]]) + 2 * i
+        image = 0.5 + 0.02 * torch.randn(3, height, width, generator=generator(i))
+        for colour, (x1, y1, x2, y2) in zip((0, 2), gt_boxes.int().tolist(), strict=True):
+            image[:, y1:y2, x1:x2] = 0.1
+            image[colour, y1:y2, x1:x2] = 0.9
+        samples.append((image, {"boxes": gt_boxes, "labels": torch.tensor([1, 2]), "image_id": f"scene_{i}"}))
+    return DataLoader(
+        samples,
+        shuffle=True,
+        collate_fn=lambda batch: tuple(map(list, zip(*batch, strict=True))),
+        generator=generator(seed),
+    )
+
+
+def run(settings=SHORT, **options):
+    """The whole training, everything made anew from the same seeds."""
+    backbones = tiny_backbone(1), tiny_backbone(2)
+    return four_step(
+        backbones,
+        2,
+        loader(),
+        [settings] * 4,
+        rpn_settings=RPN_SMALL,
+        head_settings=HEAD_SMALL,
+        generator=generator(),
+        **options,
+    )
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a.keys() & b.keys())
+
+
+def test_in_each_step_what_learns_changes_and_nothing_else_does_by_a_bit():
+    after: dict[int, dict[str, dict[str, torch.Tensor]]] = {}
+
+    def remember(number, network, _):
+        proposer = network if isinstance(network, ProposalNetwork) else network.proposer
+        parts = {"rpn": proposer.rpn, "proposer's backbone": proposer.backbone, "backbone": network.backbone}
+        if isinstance(network, DetectionNetwork):
+            parts["head"] = network.head
+        after[number] = {name: state(part) for name, part in parts.items()}
+
+    model, _ = run(after_step=remember)
+    # Weights, and the means and variances of batch norm: all that is in a state dict.
+    assert same(after[1]["rpn"], after[2]["rpn"])
+    assert same(after[1]["backbone"], after[2]["proposer's backbone"])
+    assert not same(after[1]["backbone"], after[2]["backbone"]), "the detector has a backbone of its own"
+    assert same(after[2]["backbone"], after[3]["backbone"])
+    assert not same(after[2]["rpn"], after[3]["rpn"])
+    assert same(after[3]["rpn"], after[4]["rpn"])
+    assert same(after[3]["backbone"], after[4]["backbone"])
+    assert not same(after[2]["head"], after[4]["head"])
+    # And what comes back is what the last step left.
+    assert same(after[4]["backbone"], model.backbone.state_dict())
+    assert same(after[4]["rpn"], model.rpn.state_dict())
+    assert same(after[4]["head"], model.head.state_dict())
+
+
+def test_both_backbones_learn_in_their_own_step():
+    backbones = tiny_backbone(1), tiny_backbone(2)
+    before = [state(backbone) for backbone in backbones]
+    changed = []
+
+    def look(*_):
+        changed.append([not same(old, new.state_dict()) for old, new in zip(before, backbones, strict=True)])
+
+    four_step(backbones, 2, loader(), [SHORT] * 4, rpn_settings=RPN_SMALL, head_settings=HEAD_SMALL, after_step=look)
+    assert changed == [[True, False], [True, True], [True, True], [True, True]]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_training_broken_off_in_any_step_goes_on_to_the_same_bits(number, tmp_path):
+    # Step 3 is the interesting one: what is frozen, what was trained twice and all generators must come back.
+    expected, histories = run(checkpoints=tmp_path / "whole")
+
+    class PowerCut(Exception):
+        pass
+
+    def cut(step, history):
+        if step == number and len(history.steps["total"]) == 3:  # in the second epoch
+            raise PowerCut
+
+    broken = tmp_path / "broken"
+    with pytest.raises(PowerCut):
+        run(checkpoints=broken, on_step=cut)
+    assert sorted(path.name for path in broken.iterdir()) == [f"step_{k}.pt" for k in range(1, number + 1)]
+    resumed, again = run(checkpoints=broken, resume=True)
+    assert same(expected.state_dict(), resumed.state_dict())
+    assert [history.steps for history in again] == [history.steps for history in histories]
+    assert [len(history.steps["total"]) for history in again] == [4] * 4
+
+
+def test_finished_steps_are_only_loaded_and_never_trained_over(tmp_path):
+    expected, _ = run(checkpoints=tmp_path)
+    with pytest.raises(FileExistsError, match=r"step_1\.pt exists already"):
+        run(checkpoints=tmp_path)
+    stepped = []
+    again, _ = run(checkpoints=tmp_path, resume=True, on_step=lambda *_: stepped.append(1))
+    assert stepped == []
+    assert same(expected.state_dict(), again.state_dict())
+
+
+def test_the_four_steps_make_a_detector():
+    reports = {}
+
+    def measure(number, network, _):
+        predictions, targets = predict(network, loader())
+        if isinstance(network, ProposalNetwork):
+            reports[number] = proposal_recall([found["boxes"] for found in predictions], targets, [30])[0]
+        else:
+            reports[number] = evaluate_voc(predictions, targets).mean_ap
+
+    settings = Settings(40, 0.005, "adamw", schedule="cosine", warmup_steps=5, clip_norm=5.0)
+    model, _ = run(settings, after_step=measure)
+    assert reports == {1: 1.0, 2: pytest.approx(1.0, abs=0.3), 3: 1.0, 4: 1.0}
+    assert evaluate_voc(*predict(model, loader())).mean_ap == 1.0, "steps 3 and 4 have brought the halves together"
+
+
+def test_a_shared_map_is_computed_only_once():
+    model = FasterRCNN(tiny_backbone(), 2, RPN_SMALL, HEAD_SMALL, generator())
+    calls = []
+    model.backbone.stages.register_forward_hook(lambda *_: calls.append(1))
+    network = DetectionNetwork(ProposalNetwork(model.backbone, model.rpn), model.backbone, model.head)
+    images, targets = next(iter(loader()))
+    losses = network(images, targets)
+    assert len(calls) == 1
+    assert losses.keys() == {"loss_classifier", "loss_box_reg"}
+    # In evaluation it is the joint detector, to the bit.
+    network.eval(), model.eval()
+    for a, b in zip(network(images), model(images), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_wrong_arguments_are_refused_before_anything_is_trained():
+    one, other = tiny_backbone(1), tiny_backbone(2, channels=8)
+    with pytest.raises(ValueError, match="four, one for each step; got 1"):
+        four_step((one, tiny_backbone(2)), 2, loader(), [SHORT])
+    with pytest.raises(ValueError, match="one twice"):
+        four_step((one, one), 2, loader(), [SHORT] * 4)
+    with pytest.raises(ValueError, match=r"\[\(4, 16\), \(4, 8\)\]"):
+        four_step((one, other), 2, loader(), [SHORT] * 4)
+
+
+def test_a_target_for_each_image_is_asked_for():
+    model = FasterRCNN(tiny_backbone(), 2, RPN_SMALL, HEAD_SMALL)
+    proposer = ProposalNetwork(model.backbone, model.rpn)
+    for network in (proposer, DetectionNetwork(proposer, model.backbone, model.head)):
+        with pytest.raises(ValueError, match="each of the 1 images"):
+            network([torch.zeros(3, 32, 32)], [])
