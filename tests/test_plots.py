@@ -14,10 +14,12 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 from matplotlib.colors import same_color, to_rgb
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
 from frcnn_lessons import plots
+from frcnn_lessons.results import Result
+from frcnn_lessons.training import History
 
 CLASSES = ("bus", "truck", "car")
 
@@ -243,6 +245,58 @@ def test_a_picture_is_drawn_anew_with_the_values_of_all_its_sliders():
     assert plt.get_fignums() == [], "an open figure would be shown again under the cell"
 
 
+# --- feature maps ------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_of_a_map_carries_its_value_and_its_row_and_column():
+    # Rows and columns swapped is one of the mistakes that lesson 06 shows; its own picture must not make it.
+    _, ax = plt.subplots()
+    plots.draw_cells(ax, torch.tensor([[1.0, 2, 3], [4, 5, 60]]), "title")
+    texts = {text.get_position(): text.get_text() for text in ax.texts}
+    assert texts == {
+        (0.5, 0.5): "1",
+        (1.5, 0.5): "2",
+        (2.5, 0.5): "3",
+        (0.5, 1.5): "4",
+        (1.5, 1.5): "5",
+        (2.5, 1.5): "60",
+    }
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
+    assert ax.get_ylim() == (2, 0)
+    assert ax.get_title() == "title"
+
+
+@pytest.mark.parametrize("values", [torch.zeros(2, 3), torch.arange(-3.0, 3).view(2, 3)])
+def test_ink_shows_on_every_cell_of_a_map(values):
+    _, ax = plt.subplots()
+    plots.draw_cells(ax, values, numbers=False)
+    (picture,) = ax.images
+    assert list(ax.texts) == []
+    darkest = min(luminance(colour[:3]) for colour in picture.to_rgba(picture.get_array()).reshape(-1, 4))
+    assert (darkest + 0.05) / 0.05 >= 4.5  # WCAG's contrast for black text
+
+
+def test_a_bin_is_framed_and_its_largest_cell_circled():
+    _, ax = plt.subplots()
+    cells = torch.tensor([[1.0, 2, 3], [4, 50, 6]])
+    plots.draw_cells(ax, cells)
+    plots.draw_bins(ax, cells, torch.tensor([[0, 0, 2, 2], [1, 0, 3, 1], [3, 0, 3, 2]]))
+    circles = [patch.center for patch in ax.patches if isinstance(patch, Circle)]
+    assert circles == [(1.5, 1.5), (2.5, 0.5)]  # the third bin has no cell: nothing to draw
+    (a, b), colours = rectangles(ax), [patch.get_edgecolor() for patch in ax.patches]
+    assert np.abs(np.subtract(a, [0, 0, 2, 2])).max() < 0.25
+    assert np.abs(np.subtract(b, [1, 0, 3, 1])).max() < 0.25
+    assert colours[0] == colours[1] != colours[2] == colours[3], "a circle has the colour of its bin"
+
+
+def test_bins_that_share_an_edge_are_drawn_apart():
+    _, ax = plt.subplots()
+    plots.draw_bins(ax, torch.zeros(4, 4), torch.tensor([[0, 0, 2, 2], [0, 0, 2, 4]]))
+    first, second = rectangles(ax)
+    assert first[0] != second[0]
+
+
 # --- diagrams and style ------------------------------------------------------------------------------------------
 
 
@@ -279,7 +333,131 @@ def distance(point, box):
     return np.hypot(*(np.array(point) - nearest))
 
 
+def test_the_window_of_the_rpn_numbers_its_channels_as_the_network_does():
+    # Lesson 08 reads the order of the channels off this picture: 4 * a + (0 for dx, 1 dy, 2 dw, 3 dh).
+    (ax,) = plots.rpn_window().axes
+    places = {}
+    for text in ax.texts:
+        if text.get_text().isdigit():
+            x, y = text.get_position()
+            places.setdefault(y, []).append((x, int(text.get_text())))
+    rows = [[number for _, number in sorted(places[y])] for y in sorted(places)]
+    assert rows == [[a, *range(4 * a, 4 * a + 4)] for a in range(9)]
+
+
+def test_the_gradient_is_cut_on_the_way_from_the_proposals_to_the_head():
+    # The one dashed arrow of the diagram; the two users of the map get solid ones.
+    (ax,) = plots.two_users_of_one_map().axes
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    dashed = [arrow for arrow in arrows if arrow.get_linestyle() == "--"]
+    assert (len(arrows), len(dashed)) == (7, 1)
+    stops = {text.get_text(): text.get_position() for text in ax.texts}
+    start, end = dashed[0]._posA_posB
+    assert abs(start[0] - stops["proposals"][0]) < 1.7
+    assert abs(end[0] - stops["head"][0]) < 1.7
+
+
+LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
+
+
+def bars(ax):
+    """Width of each bar by the row that it stands in."""
+    return [(round(bar.get_y() + bar.get_height() / 2), bar.get_width()) for bar in ax.patches]
+
+
+def test_the_summary_shows_what_was_measured_and_where_the_rest_comes_from():
+    measured = {
+        "R-CNN": Result("R-CNN", 0.7, 46, 0.3, 0.1),
+        "Faster R-CNN": Result("Faster R-CNN", 0.9, 50, 0.02, 0.01),
+    }
+    score, training, image = plots.course_summary(measured, LESSON_OF).axes[:3]
+    assert bars(score) == [(0, 0.7), (3, 0.9)]
+    assert bars(training) == [(0, 46), (3, 50)]
+    in_milliseconds = [(row, round(width)) for row, width in bars(image)]
+    assert in_milliseconds == [(0, 300), (3, 20), (0, 200), (3, 10)], "in all, then without proposals"
+    for ax in (score, training, image):
+        missing = {round(text.get_position()[1]): text.get_text() for text in ax.texts if "lesson" in text.get_text()}
+        assert missing == {1: "run lesson 06", 2: "run lesson 07"}
+
+
+def test_the_summary_of_nothing_still_shows_the_papers():
+    axes = plots.course_summary({}, LESSON_OF).axes
+    assert [len(ax.patches) for ax in axes[:3]] == [0, 0, 0]
+    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (3, 69.9)]
+    assert [text.get_text() for text in axes[4].texts if "published" in text.get_text()] == ["not published"]
+
+
+def test_the_four_steps_show_as_fixed_what_four_step_training_freezes():
+    # Students learn from the hatching what is frozen; it must say the same as the table on top of four_step.py.
+    (ax,) = plots.four_steps().axes
+    parts = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_gid()]
+    fixed = {patch.get_gid() for patch in parts if patch.get_hatch()}
+    learning = {patch.get_gid() for patch in parts} - fixed
+    assert learning == {"1 RPN", "1 backbone 1", "2 head", "2 backbone 2", "3 RPN", "4 head"}
+    assert fixed == {"2 RPN", "2 backbone 1", "3 backbone 2", "4 RPN", "4 backbone 2"}
+
+
+def test_every_part_of_the_four_steps_but_the_first_comes_from_an_earlier_step():
+    (ax,) = plots.four_steps().axes
+    parts = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_gid()]
+    arrows = [patch for patch in ax.patches if patch.get_gid() == "handed on"]
+    joins = set()
+    for arrow in arrows:
+        # A part at each end: the one whose box the end touches.
+        ends = [
+            next(p.get_gid() for p in parts if p.get_bbox().padded(0.01).contains(*point)) for point in arrow._posA_posB
+        ]
+        joins.add(tuple(ends))
+    assert joins == {
+        *(("1 RPN", "2 RPN"), ("2 RPN", "3 RPN"), ("3 RPN", "4 RPN"), ("1 backbone 1", "2 backbone 1")),
+        *(("2 backbone 2", "3 backbone 2"), ("3 backbone 2", "4 backbone 2"), ("2 head", "4 head")),
+    }
+
+
 def test_the_style_keeps_figures_small_enough_to_store():
     plots.use_course_style()
     assert 72 <= plt.rcParams["figure.dpi"] <= 100
     assert plt.rcParams["savefig.dpi"] == plt.rcParams["figure.dpi"]
+
+
+# --- training ----------------------------------------------------------------------------------------------------
+
+
+def steps_of(count, **more):
+    return {
+        "total": [float(i) for i in range(count)],
+        "loss_classifier": [1.0] * count,
+        "learning_rate": [0.1] * count,
+    } | more
+
+
+def bold_lines(ax):
+    """What is drawn thick, by its name in the legend."""
+    return {line.get_label(): line.get_ydata().tolist() for line in ax.lines if line.get_linewidth() >= 2}
+
+
+def test_loss_curves_show_the_mean_of_the_last_steps():
+    # A mean that looked ahead would show a loss falling before it fell.
+    (ax,) = plots.loss_curves(steps_of(5), smooth=3).axes
+    assert bold_lines(ax) == {"total": [0, 0.5, 1, 2, 3], "classifier": [1.0] * 5}  # no learning rate among them
+
+
+def test_accuracy_has_a_panel_of_its_own_because_up_is_good_there():
+    losses, accuracy = plots.loss_curves(steps_of(4, accuracy=[0.25, 0.5, 0.75, 1.0]), smooth=1).axes
+    assert list(bold_lines(losses)) == ["total", "classifier"]
+    assert bold_lines(accuracy) == {"accuracy": [0.25, 0.5, 0.75, 1.0]}
+
+
+def test_the_live_picture_is_drawn_anew_every_so_many_steps():
+    picture, follow = plots.follow_training(every=2)
+    history = History()
+    seen = []
+    for value in (3.0, 2.0, 1.0, 0.5):
+        history.steps.setdefault("total", []).append(value)
+        follow(history)
+        seen.append(bytes(picture.value))
+    assert seen[0] == b""
+    assert seen[1].startswith(b"\x89PNG")
+    assert seen[2] == seen[1]
+    assert seen[3] != seen[2]
+    assert plt.get_fignums() == [], "a figure left open at every drawing would fill the memory"
