@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import get_worker_info
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
@@ -67,7 +68,11 @@ class ResizeShortSide(v2.Transform):
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Resize an image or boxes."""
-        return functional.resize(inpt, params["size"], antialias=True)
+        resized = functional.resize(inpt, params["size"], antialias=True)
+        if isinstance(resized, tv_tensors.Image) and resized.is_floating_point():
+            # The weights of the smoothing add up to 1 but for rounding: white can become 1.0000001.
+            resized = tv_tensors.wrap(resized.clamp(0, 1), like=resized)
+        return resized
 
 
 class HorizontalFlip(v2.Transform):
