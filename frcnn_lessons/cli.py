@@ -32,7 +32,7 @@ def lab(
     options: Annotated[list[str] | None, typer.Argument(metavar="[-- OPTION...]", help="JupyterLab's own.")] = None,
 ) -> None:
     """Open the lessons in JupyterLab; it gets what follows --, as in: frcnn-lessons lab -- --no-browser --port 8890."""
-    from frcnn_lessons.notebooks import LessonError, lessons_folder
+    from frcnn_lessons.notebooks import PATIENT_THREADS, LessonError, lessons_folder
 
     try:
         folder = lessons_folder(ROOT)
@@ -49,6 +49,7 @@ def lab(
         arguments.append("--allow-root")
     # A "python3" kernel in the user's home may belong to another Python, where the course is not installed.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    os.environ.update(PATIENT_THREADS | os.environ)  # kernels inherit it; what the user has set stays
 
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 

@@ -160,7 +160,7 @@ def execute(
         store_widget_state=False,
         on_cell_executed=lambda **_: after_cell(),
     )
-    environment = dict(os.environ) | ({} if threads is None else thread_limits(threads))
+    environment = PATIENT_THREADS | os.environ | ({} if threads is None else thread_limits(threads))
     failure = ""
     start = time.perf_counter()
     with _peak_memory(client) as peak:
@@ -292,6 +292,11 @@ def write_summary(runs: Sequence[Run], path: Path) -> None:
     total = {"seconds": round(sum(run.seconds for run in runs), 1), "failures": sum(bool(run.failure) for run in runs)}
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps({"lessons": lessons} | total, indent=1) + "\n", encoding="utf-8")
+
+
+# A thread that waits for others can spin or sleep. Spinning is a trace quicker on idle cores and ruinous as soon as
+# another process wants them: a training has been seen to take ten times as long.
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
 
 
 def thread_limits(threads: int) -> dict[str, str]:

@@ -8,6 +8,9 @@ import jaxtyping
 import matplotlib.font_manager  # noqa: F401  (on a new machine it lists all fonts, and would say so in a notebook)
 import pytest
 
+# `notebooks.PATIENT_THREADS`, before torch is loaded; the kernels in which pytest runs the notebooks inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("course")

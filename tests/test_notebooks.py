@@ -217,6 +217,16 @@ def test_threads_reach_the_libraries(tmp_path):
     assert run.notebook.cells[0].outputs[0].text == "1 1\n"
 
 
+def test_threads_of_a_kernel_wait_asleep_unless_the_user_wants_otherwise(tmp_path, monkeypatch):
+    # Spinning threads on a busy machine made a lesson of one minute take ten.
+    path = write(tmp_path / "01_x.ipynb", "import os\nprint(os.environ['OMP_WAIT_POLICY'])")
+    for own, expected in [(None, "passive"), ("active", "active")]:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if own:
+            monkeypatch.setenv("OMP_WAIT_POLICY", own)
+        assert notebooks.execute(path).notebook.cells[0].outputs[0].text == f"{expected}\n"
+
+
 def test_the_kernel_is_this_python_in_the_folder_of_the_notebook(tmp_path):
     # A "python3" kernel in the user's home may belong to another Python, where the course is not installed.
     source = "import sys, pathlib\nprint(sys.prefix, pathlib.Path.cwd(), sep='|')"
