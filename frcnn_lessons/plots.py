@@ -601,7 +601,9 @@ def loss_curves(steps: Mapping[str, Sequence[float]], smooth: int = 20) -> Figur
             (faint,) = ax.plot(last, values, lw=0.6, alpha=0.35)
             mean = (sums[last] - sums[first]) / (last - first)
             ax.plot(last, mean, line, lw=2, color=faint.get_color(), label=name.removeprefix("loss_"))
-        ax.set(title=panel.capitalize(), xlabel="step", ylim=(0, None) if panel == "loss" else (None, 1.01))
+        ax.set(
+            title=panel.capitalize(), xlabel="step", ylabel=panel, ylim=(0, None) if panel == "loss" else (None, 1.01)
+        )
         ax.legend()
     return figure
 
