@@ -205,6 +205,9 @@ def _winners(
         offset = (down[:, None] * row_length + across).flatten()  # (h*w,)
         for some in corners_of_shape.split(max(1, BLOCK // (h * w))):
             inside = some[:, None] + offset  # (n, h*w)
+            if h == w == 1:  # a single cell wins without a comparison
+                found.append(inside * C + channel)
+                continue
             # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
             picture = cells.index_select(0, inside.flatten()).view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
             _, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1), 0..h*w - 1
@@ -254,7 +257,8 @@ def _as_cells(features: Float[Tensor, "N C H W"]) -> Float[Tensor, "L C"]:
 
 def _as_maps(pooled: Float[Tensor, "B C"], R: int, P: int, Q: int) -> Float[Tensor, "{R} C {P} {Q}"]:
     C = pooled.shape[1]
-    return pooled.view(R, P, Q, C).permute(0, 3, 1, 2).contiguous()
+    # In memory the channels stay side by side (torch.channels_last): turning them round would cost a tenth of it all.
+    return pooled.view(R, P, Q, C).permute(0, 3, 1, 2)
 
 
 def _pair(output_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -351,7 +351,6 @@ def test_features_in_any_order_of_memory_pool_the_same(pool):
     regions = [torch.tensor([[0.0, 0, 5, 8]]), torch.tensor([[2.0, 1, 6, 4]])]
     last = pool(features.contiguous(memory_format=torch.channels_last), regions, 3, 1.0)
     assert torch.equal(pool(features, regions, 3, 1.0), last)
-    assert last.is_contiguous(), "as torchvision's: .view() must work on it"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
