@@ -46,3 +46,14 @@ def check_refusal():
         assert len(message.splitlines()) == 1
 
     return check
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tensors of a few numbers are slower on two threads, ten times so on a busy machine."""
+    import torch  # here, so that `OMP_WAIT_POLICY` is set before it is loaded
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

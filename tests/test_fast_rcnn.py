@@ -25,14 +25,7 @@ from frcnn_lessons.fast_rcnn import (
 
 SMALL = HeadSettings(pool_size=(3, 3), hidden=32)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads, ten times so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -22,14 +22,7 @@ LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_re
 RPN_SMALL = RPNSettings(sizes=(12, 24), ratios=(0.5, 1.0), regions=64, before_nms=(200, 100), after_nms=(60, 30))
 HEAD_SMALL = HeadSettings(pool_size=(3, 3), hidden=32, regions=32, background_iou=(0.0, 0.5))
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads, ten times so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed: int = 0) -> torch.Generator:

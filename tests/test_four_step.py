@@ -19,14 +19,7 @@ HEAD_SMALL = HeadSettings(
 )
 SHORT = Settings(2, 0.01, "adamw", schedule="cosine", warmup_steps=1, clip_norm=5.0)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads, ten times so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed: int = 0) -> torch.Generator:
