@@ -25,8 +25,11 @@ Boxes = Float[Tensor, "N 4"]
 # (1000 px is the longest side of the paper's images, 16 px the stride of its feature map).
 LARGEST_LOG_SCALE = math.log(1000 / 16)
 
-# `nms` compares this many boxes at a time: the tables of overlaps stay in the processor's cache.
-NMS_BLOCK = 128
+# `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps: these stay in the
+# processor's cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
+# more than such a table does).
+NMS_BLOCK = 160
+NMS_TABLE = 32_767
 
 
 # --- formats ---------------------------------------------------------------------------------------------------
@@ -262,20 +265,24 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshol
     if threshold.item() > iou_threshold:
         threshold = torch.nextafter(threshold, threshold.new_tensor(-math.inf))
 
-    def overlapping(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), bool
+    def overlap(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), IoU
         intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
-        too_much = intersection / union > threshold
-        return too_much if labels is None else too_much & (labels[p][:, None] == labels[q])
+        iou = intersection / union
+        return iou if labels is None else torch.where(labels[p][:, None] == labels[q], iou, 0.0)
 
     # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
     kept: list[Tensor] = []
     undecided = torch.arange(len(boxes), device=boxes.device)
     while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
         block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
-        block = block[_greedy_choice(overlapping(block, block))]
+        block = block[_greedy_choice(overlap(block, block) > threshold)]
         kept.append(block)
         if len(undecided) > 0:
-            undecided = undecided[~overlapping(block, undecided).any(dim=0)]
+            parts = undecided.split(NMS_TABLE // len(block))
+            # The largest IoU with a box of the block, then one comparison: quicker than any() of all comparisons. Only
+            # a box without area can meet a NaN (0/0, with another such box), and nothing overlaps it in any case.
+            largest = torch.cat([overlap(block, part).amax(dim=0) for part in parts])
+            undecided = undecided[~(largest > threshold)]
     return order[torch.cat(kept)[:limit]] if kept else order[:0]
 
 
