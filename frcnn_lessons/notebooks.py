@@ -294,9 +294,10 @@ def write_summary(runs: Sequence[Run], path: Path) -> None:
         temporary.write_text(json.dumps({"lessons": lessons} | total, indent=1) + "\n", encoding="utf-8")
 
 
-# A thread that waits for others can spin or sleep. Spinning is a trace quicker on idle cores and ruinous as soon as
-# another process wants them: a training has been seen to take ten times as long.
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
+# A thread that waits for others can spin or sleep. Spinning is quicker on idle cores and ruinous as soon as another
+# process wants them: a training has been seen to take ten times as long. So: sleep, and where the library can be told
+# (GNU's) after some microseconds only, which gives back most of what is lost on idle cores.
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def thread_limits(threads: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 
 # `notebooks.PATIENT_THREADS`, before torch is loaded; the kernels in which pytest runs the notebooks inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
