@@ -4,9 +4,11 @@ import math
 
 import hypothesis.strategies as st
 import pytest
+import tiny_scenes
 import torch
 import torchvision
 from hypothesis import given
+from tiny_scenes import generator
 from torch import nn
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
@@ -26,10 +28,6 @@ from frcnn_lessons.fast_rcnn import (
 SMALL = HeadSettings(pool_size=(3, 3), hidden=32)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tiny_backbone() -> Backbone:
@@ -55,17 +53,12 @@ def random_boxes(count: int, seed: int, size: tuple[int, int] = (60, 80)) -> tor
 
 
 def scene() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]], list[torch.Tensor]]:
-    """Two images of different sizes, a red and a blue rectangle in each, with proposals around and away from them."""
-    images, targets, proposals = [], [], []
-    for seed, (height, width) in enumerate([(60, 80), (72, 66)]):
-        gt_boxes = torch.tensor([[8.0, 10, 32, 30], [38, 28, 62, 54]]) + 2 * seed
-        image = 0.5 + 0.02 * torch.randn(3, height, width, generator=generator(seed))
-        for colour, (x1, y1, x2, y2) in zip((0, 2), gt_boxes.int().tolist(), strict=True):
-            image[:, y1:y2, x1:x2] = 0.1
-            image[colour, y1:y2, x1:x2] = 0.9
-        near = gt_boxes.repeat(12, 1) + 4 * torch.randn(24, 4, generator=generator(seed + 2))
-        images.append(image.clamp(0, 1))
-        targets.append({"boxes": gt_boxes, "labels": torch.tensor([1, 2])})
+    """The scene of two images that several tests share, with proposals around its objects and away from them."""
+    images, targets = tiny_scenes.scene()
+    proposals = []
+    for seed, (image, target) in enumerate(zip(images, targets, strict=True)):
+        near = target["boxes"].repeat(12, 1) + 4 * torch.randn(24, 4, generator=generator(seed + 2))
+        height, width = image.shape[1:]
         proposals.append(torch.cat([near, random_boxes(40, seed + 4, (height, width))]))
     return images, targets, proposals
 

@@ -1,51 +1,29 @@
 """Four-step training: what learns, what stays, and that a break anywhere changes nothing."""
 
+from dataclasses import replace
+
 import pytest
+import tiny_scenes
 import torch
+from tiny_scenes import RPN_SMALL, generator, scene, tiny_backbone
 from torch import nn
 from torch.utils.data import DataLoader
 
-from frcnn_lessons.backbones import Backbone
-from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.four_step import DetectionNetwork, ProposalNetwork, four_step
 from frcnn_lessons.metrics import evaluate_voc, proposal_recall
-from frcnn_lessons.rpn import RPNSettings
 from frcnn_lessons.training import Settings, predict
 
-RPN_SMALL = RPNSettings(sizes=(12, 24), ratios=(0.5, 1.0), regions=64, before_nms=(200, 100), after_nms=(60, 30))
-HEAD_SMALL = HeadSettings(
-    pool_size=(3, 3), hidden=32, batch_norm=True, regions=32, background_iou=(0.0, 0.5), nms_iou=0.5
-)
+HEAD_SMALL = replace(tiny_scenes.HEAD_SMALL, batch_norm=True, nms_iou=0.5)
 SHORT = Settings(2, 0.01, "adamw", schedule="cosine", warmup_steps=1, clip_norm=5.0)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def tiny_backbone(seed: int = 0, channels: int = 16) -> Backbone:
-    """Stride 4, with batch norm: what drifts in silence if it is not frozen as well."""
-    layers, draw = [], generator(seed)
-    for inputs, step in ((3, 2), (channels, 2), (channels, 1)):
-        convolution = nn.Conv2d(inputs, channels, 3, step, 1, bias=False)
-        nn.init.kaiming_normal_(convolution.weight, generator=draw)
-        layers.append(nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU()))
-    return Backbone(layers, stride=4, channels=channels, mean=(0.5,) * 3, std=(0.25,) * 3)
-
-
 def loader(seed: int = 0) -> DataLoader:
-    """Two images of different sizes, a red (1) and a blue (2) rectangle in each; one image a batch."""
-    samples = []
-    for i, (height, width) in enumerate([(60, 80), (72, 66)]):
-        gt_boxes = torch.tensor([[8.0, 10, 32, 30], [38, 28, 62, 54]]) + 2 * i
-        image = 0.5 + 0.02 * torch.randn(3, height, width, generator=generator(i))
-        for colour, (x1, y1, x2, y2) in zip((0, 2), gt_boxes.int().tolist(), strict=True):
-            image[:, y1:y2, x1:x2] = 0.1
-            image[colour, y1:y2, x1:x2] = 0.9
-        samples.append((image, {"boxes": gt_boxes, "labels": torch.tensor([1, 2]), "image_id": f"scene_{i}"}))
+    """One image of `scene` a batch."""
+    images, targets = scene()
+    samples = list(zip(images, targets, strict=True))
     return DataLoader(
         samples,
         shuffle=True,
