@@ -103,11 +103,12 @@ def anchor_grid(
     rows, columns = map_size
     if min(rows, columns, stride) < 1:
         raise ValueError(f"map_size {map_size} and stride {stride} must be 1 or more")
-    x = (torch.arange(columns, device=base.device) + offset) * stride  # (w,)
-    y = (torch.arange(rows, device=base.device) + offset) * stride  # (h,)
+    x = torch.arange(columns, device=base.device) * stride  # (w,), where each cell begins
+    y = torch.arange(rows, device=base.device) * stride  # (h,)
     y, x = torch.meshgrid(y, x, indexing="ij")  # (h, w), (h, w)
-    centres = torch.stack([x, y, x, y], dim=2).to(base.dtype)  # (h, w, 4)
-    return (centres[:, :, None] + base).flatten(0, 2)  # (h, w, A, 4) -> (T, 4)
+    corners = torch.stack([x, y, x, y], dim=2).to(base.dtype)  # (h, w, 4)
+    in_first_cell = base + offset * stride  # (A, 4)
+    return (corners[:, :, None] + in_first_cell).flatten(0, 2)  # (h, w, A, 4) -> (T, 4)
 
 
 def inside(anchors: Float[Tensor, "T 4"], image_size: tuple[int, int], margin: float = 0.0) -> Bool[Tensor, " T"]:

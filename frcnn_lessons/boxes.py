@@ -37,7 +37,7 @@ NMS_TABLE = 32_767
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
     """Corners to (left, top, width, height), the format of COCO's files."""
-    boxes = _checked(boxes)
+    boxes = checked(boxes)
     return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)  # (N, 4)
 
 
@@ -49,7 +49,7 @@ def xywh_to_xyxy(boxes: Boxes) -> Boxes:
 
 def xyxy_to_cxcywh(boxes: Boxes) -> Boxes:
     """Corners to (centre x, centre y, width, height), the format in which boxes are regressed."""
-    boxes = _checked(boxes)
+    boxes = checked(boxes)
     return torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)  # (N, 4)
 
 
@@ -65,7 +65,7 @@ def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
 
 def area(boxes: Boxes, pixel_offset: float = 0.0) -> Float[Tensor, " N"]:
     """Area of each box in square pixels; 0 for a box without width or height."""
-    return _area(_at_edges(_checked(boxes), pixel_offset))
+    return _area(_at_edges(checked(boxes), pixel_offset))
 
 
 def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxes:
@@ -80,7 +80,7 @@ def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxe
         The part inside the image. A box that lies outside altogether keeps its row and has no area.
     """
     height, width = size
-    boxes = _checked(boxes)
+    boxes = checked(boxes)
     x = boxes[:, 0::2].clamp(0, width - pixel_offset)  # (N, 2)
     y = boxes[:, 1::2].clamp(0, height - pixel_offset)  # (N, 2)
     return torch.stack([x, y], dim=2).flatten(1)  # (N, 2, 2) -> (N, 4)
@@ -88,7 +88,7 @@ def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxe
 
 def remove_small(boxes: Boxes, min_size: float) -> Int[Tensor, " M"]:
     """Indices of the boxes whose width and height are both at least `min_size` pixels."""
-    boxes = _checked(boxes)
+    boxes = checked(boxes)
     sizes = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
     return torch.nonzero((sizes >= min_size).all(dim=1)).flatten()
 
@@ -116,7 +116,7 @@ def iou(a: Boxes, b: Float[Tensor, "K 4"], pixel_offset: float = 0.0) -> Float[T
         >>> iou(torch.tensor([[2.0, 1.0, 8.0, 5.0]]), torch.tensor([[4.0, 2.0, 10.0, 6.0]]))
         tensor([[0.3333]])
     """
-    a, b = _at_edges(_checked(a, "a"), pixel_offset), _at_edges(_checked(b, "b"), pixel_offset)
+    a, b = _at_edges(checked(a, "a"), pixel_offset), _at_edges(checked(b, "b"), pixel_offset)
     intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
     return intersection / union
 
@@ -127,7 +127,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     Where IoU is 0 for all boxes that do not meet, GIoU falls on towards -1 the further they are apart, so that it
     can serve as a loss (Rezatofighi et al. 2019, algorithm 1).
     """
-    a, b = _upcast(_checked(a, "a")), _upcast(_checked(b, "b"))
+    a, b = _upcast(checked(a, "a")), _upcast(checked(b, "b"))
     intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T
     frame_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)  # (N, K)
@@ -159,8 +159,8 @@ def encode(
     Raises:
         ValueError: if a box has no width or height. Its logarithm is infinite and the loss becomes NaN.
     """
-    gt_boxes = _at_edges(_checked(gt_boxes, "gt_boxes", allow_empty_area=False), pixel_offset)
-    anchors = _at_edges(_checked(anchors, "anchors", allow_empty_area=False), pixel_offset)
+    gt_boxes = _at_edges(checked(gt_boxes, "gt_boxes", allow_empty_area=False), pixel_offset)
+    anchors = _at_edges(checked(anchors, "anchors", allow_empty_area=False), pixel_offset)
     if len(gt_boxes) != len(anchors):
         raise ValueError(f"encode pairs boxes row by row: {len(gt_boxes)} gt_boxes for {len(anchors)} anchors")
     gt_centre, gt_size = _centre_and_size(gt_boxes)  # (N, 2), (N, 2)
@@ -185,7 +185,7 @@ def decode(
         pixel_offset: 1 measures anchors as py-faster-rcnn does. As there, the pixel is *not* taken off again
             at the end: x2 and y2 come back one larger than they went into `encode`.
     """
-    anchors = _at_edges(_checked(anchors, "anchors"), pixel_offset)
+    anchors = _at_edges(checked(anchors, "anchors"), pixel_offset)
     deltas = _upcast(deltas)
     if deltas.ndim not in (2, 3) or deltas.shape[-1] != 4 or len(deltas) != len(anchors):
         raise ValueError(
@@ -233,7 +233,7 @@ def nms(
         >>> nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)
         tensor([0, 2])
     """
-    boxes = _at_edges(_checked(boxes), pixel_offset)
+    boxes = _at_edges(checked(boxes), pixel_offset)
     _check_scores(scores, boxes)
     return _suppress(boxes, scores, None, iou_threshold, limit)
 
@@ -246,7 +246,7 @@ def batched_nms(
     Returns:
         Indices of the boxes kept in all classes, highest score first; equal scores in the order given.
     """
-    _check_scores(scores, _checked(boxes))
+    _check_scores(scores, checked(boxes))
     if labels.shape != scores.shape:
         raise ValueError(f"labels must hold one class for each of the {len(boxes)} boxes; got {tuple(labels.shape)}")
     return _suppress(_upcast(boxes), scores, labels, iou_threshold, None)
@@ -343,8 +343,8 @@ def _upcast(values: Tensor) -> Tensor:
 # --- the border: bad input is refused here ---------------------------------------------------------------------
 
 
-def _checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:
-    """Return `boxes` if they are (N, 4) floats in xyxy, else raise a ValueError that names the row."""
+def checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:
+    """Return `boxes` if they are (N, 4) floats in xyxy, else raise a ValueError that names them and the row."""
     _check_shape(boxes, name)
     low, high = boxes[:, :2], boxes[:, 2:]
     # A comparison with NaN is False, so a box with NaN is refused here as well.

@@ -27,6 +27,7 @@ from torch import Generator, Tensor, nn
 
 from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
+from frcnn_lessons.checks import check_images, check_proposals, check_settings, check_targets
 from frcnn_lessons.roi import roi_align, roi_pool
 from frcnn_lessons.sampling import hierarchical_batch
 
@@ -57,6 +58,16 @@ class HeadSettings:
     score_threshold: float = 0.05  # the authors' code
     nms_iou: float = 0.3  # section 3: as R-CNN; torchvision has 0.5
     detections: int = 100  # of an image, at most
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        check_settings(
+            self,
+            rows={"pool_size": 2, "background_iou": 2},
+            counts="pool_size hidden regions detections",
+            shares="foreground_share foreground_iou background_iou score_threshold nms_iou",
+            weights="box_weight beta",
+        )
 
 
 # --- the head ------------------------------------------------------------------------------------------------------
@@ -139,13 +150,11 @@ class RoIHead(nn.Module):
         Returns:
             `loss_classifier` and `loss_box_reg`, see `multi_task_loss`; their sum is to be made small. With
             `report_accuracy` also `accuracy`, the share of regions whose best score is that of their label.
+
+        Raises:
+            ValueError: for targets that cannot be learned from.
         """
-        for i, target in enumerate(targets):
-            if ((target["labels"] < 1) | (target["labels"] > self.classes)).any():
-                raise ValueError(
-                    f"targets[{i}]: labels must be 1 to {self.classes} (0 is background, which is not an object); "
-                    f"got {target['labels'].tolist()}"
-                )
+        check_targets(targets, self.classes)
         s = self.settings
         batch = hierarchical_batch(
             proposals,
@@ -230,7 +239,14 @@ def detections(
 
     Returns:
         `boxes` (D, 4) inside the image, `labels` (D,) from 1, `scores` (D,) as probabilities, highest first.
+
+    Raises:
+        FloatingPointError: if a score or delta is not a finite number.
     """
+    if not (scores.isfinite().all() and deltas.isfinite().all()):
+        raise FloatingPointError(
+            "class scores or deltas are NaN or infinite; check that the image and the weights are finite numbers"
+        )
     # In float32 even under mixed precision: bfloat16 has so few digits that good scores would all be 1.0.
     probability = scores.float().softmax(dim=1)[:, 1:]  # (R, C): background is no detection
     R, C = probability.shape
@@ -298,7 +314,7 @@ class FastRCNN(nn.Module):
             In training the losses, see `RoIHead.losses`; in evaluation the detections, see `RoIHead.detect`.
 
         Raises:
-            ValueError: if proposals (or, in training, targets) are missing or not one for each image.
+            ValueError: if images, proposals or, in training, targets are missing, not one for each image, or bad.
         """
         if proposals is None or len(proposals) != len(images):
             raise ValueError(
@@ -309,6 +325,7 @@ class FastRCNN(nn.Module):
                 f"training needs targets, boxes and labels for each of the {len(images)} images; "
                 "call model.eval() to detect objects"
             )
+        check_proposals(proposals)
         features = self.backbone.features(pad_images(images, self.backbone))
         if self.training and targets is not None:
             return self.head.losses(features, proposals, targets)
@@ -320,7 +337,11 @@ def pad_images(images: Images, backbone: Backbone) -> Float[Tensor, "N 3 H W"]:
 
     Nothing is scaled and the corner stays where it was, so boxes stay valid. H and W are the next multiples of the
     backbone's stride, or a map that rounds down would lose the last rows and columns.
+
+    Raises:
+        ValueError: if they are no RGB images in 0..1.
     """
+    check_images(images)
     H, W = (math.ceil(max(image.shape[d] for image in images) / backbone.stride) * backbone.stride for d in (1, 2))
     batch = backbone.normalise.mean[:, None, None].expand(len(images), 3, H, W).clone()
     for padded, image in zip(batch, images, strict=True):

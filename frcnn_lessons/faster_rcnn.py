@@ -117,8 +117,8 @@ class FasterRCNN(nn.Module):
                 f"training needs targets, boxes and labels for each of the {len(images)} images; "
                 "call model.eval() to detect objects"
             )
-        image_sizes = [(image.shape[1], image.shape[2]) for image in images]
         features = self.backbone.features(pad_images(images, self.backbone))  # (N, K, h, w)
+        image_sizes = [(image.shape[1], image.shape[2]) for image in images]
         anchors = self.rpn.anchors(features)  # (T, 4)
         objectness, deltas = self.rpn(features)  # (N, T), (N, T, 4)
         proposals, _ = self.rpn.propose(objectness, deltas, anchors, image_sizes)  # (P, 4) each; no gradient
@@ -136,7 +136,8 @@ def torchvision_twin(model: FasterRCNN, detect_only: bool = False) -> Torchvisio
 
     In evaluation both give the same detections. In training they give the same losses for the same anchors and
     regions; which these are each draws for itself, torchvision from torch's global generator. It knows of no difficult
-    objects: leave them out of its targets. Images are normalised and padded as ours does it, and not resized.
+    objects: leave them out of its targets. (And for an object that no anchor touches at all, torchvision calls *every*
+    anchor foreground; ours calls none.) Images are normalised and padded as ours does it, and not resized.
 
     Args:
         detect_only: the twin is not to be trained, so settings that matter in training alone may be any.

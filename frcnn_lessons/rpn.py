@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 
 from frcnn_lessons import boxes
 from frcnn_lessons.anchors import Rounding, anchor_grid, base_anchors, inside
+from frcnn_lessons.checks import check_settings, check_targets
 from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, match, sample
 
 Targets = Sequence[Mapping[str, Any]]
@@ -61,7 +62,14 @@ class RPNSettings:
     report_accuracy: bool = False  # adds "accuracy" to the losses, for the curves; it is not to be summed with them
 
     def __post_init__(self) -> None:
-        """Refuse a misspelt word, which would silently mean the other one."""
+        """Refuse what is out of range, or a misspelt word, which would silently mean the other one."""
+        check_settings(
+            self,
+            rows={"sizes": 0, "ratios": 0, "background_iou": 2, "before_nms": 2, "after_nms": 2},
+            counts="regions before_nms after_nms",
+            shares="foreground_iou background_iou foreground_share nms_iou",
+            weights="sizes ratios box_weight beta min_size",
+        )
         if self.normalise not in ("sampled", "paper"):
             raise ValueError(f'normalise must be "sampled" or "paper"; got {self.normalise!r}')
 
@@ -173,6 +181,7 @@ class RPN(nn.Module):
                 f"targets and image_sizes must hold one for each of the {len(objectness)} images; "
                 f"got {len(targets)} and {len(image_sizes)}"
             )
+        check_targets(targets, classes=None)
         s = self.settings
         wanted = [
             anchor_targets(
@@ -387,8 +396,7 @@ def proposals(
     deltas = deltas[best]
     if not (logits.isfinite().all() and deltas.isfinite().all()):
         raise FloatingPointError(
-            "objectness or deltas are NaN or infinite: the training has diverged (lower the learning rate, use a "
-            "warm-up, look for boxes without width or height)"
+            "objectness or deltas are NaN or infinite; check that the image and the weights are finite numbers"
         )
     found = boxes.clip(boxes.decode(deltas, anchors[best]), image_size)
     large = boxes.remove_small(found, min_size)

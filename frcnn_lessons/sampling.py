@@ -167,8 +167,9 @@ def hierarchical_batch(
     if len(proposals) != len(targets):
         raise ValueError(f"proposals and targets must list the same images; got {len(proposals)} and {len(targets)}")
     batch = []
-    for of_image, target in zip(proposals, targets, strict=True):
+    for i, (of_image, target) in enumerate(zip(proposals, targets, strict=True)):
         all_boxes, all_labels = target["boxes"].to(of_image), target["labels"]  # (K, 4), (K,)
+        boxes.checked(all_boxes, f"boxes of targets[{i}]", allow_empty_area=False)
         difficult = target.get("difficult", torch.zeros_like(all_labels, dtype=torch.bool))
         gt_boxes, gt_labels = all_boxes[~difficult], all_labels[~difficult]
         regions = torch.cat([of_image, gt_boxes])  # (R, 4)

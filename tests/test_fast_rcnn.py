@@ -453,7 +453,7 @@ def test_missing_proposals_targets_and_wrong_labels_are_named():
         model(images, proposals=proposals)
     for wrong in (0, 3):
         targets[1]["labels"] = torch.tensor([1, wrong])
-        with pytest.raises(ValueError, match=rf"targets\[1\]: labels must be 1 to 2 .*got \[1, {wrong}\]"):
+        with pytest.raises(ValueError, match=rf"targets\[1\] .*: labels must be 1 to 2 .*got \[1, {wrong}\]"):
             model(images, targets, proposals)
 
 

@@ -14,7 +14,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 FLOORS = {
     0: ["files"],
     1: ["boxes", "datasets"],
-    2: ["selective_search", "metrics", "backbones", "roi", "sampling", "anchors", "plots", "results"],
+    2: ["selective_search", "metrics", "backbones", "roi", "sampling", "anchors", "plots", "results", "checks"],
     3: ["rcnn", "fast_rcnn", "rpn"],
     4: ["faster_rcnn"],
     5: ["training", "exercises", "notebooks", "doctor"],
