@@ -244,9 +244,7 @@ def detections(
         FloatingPointError: if a score or delta is not a finite number.
     """
     if not (scores.isfinite().all() and deltas.isfinite().all()):
-        raise FloatingPointError(
-            "class scores or deltas are NaN or infinite; check that the image and the weights are finite numbers"
-        )
+        raise FloatingPointError("class scores or deltas are not finite numbers (look at the image and the weights)")
     # In float32 even under mixed precision: bfloat16 has so few digits that good scores would all be 1.0.
     probability = scores.float().softmax(dim=1)[:, 1:]  # (R, C): background is no detection
     R, C = probability.shape

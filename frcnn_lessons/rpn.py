@@ -395,9 +395,7 @@ def proposals(
     logits, best = objectness.topk(min(before_nms, len(objectness)))  # best first; NaN counts as the highest
     deltas = deltas[best]
     if not (logits.isfinite().all() and deltas.isfinite().all()):
-        raise FloatingPointError(
-            "objectness or deltas are NaN or infinite; check that the image and the weights are finite numbers"
-        )
+        raise FloatingPointError("objectness or deltas are not finite numbers (look at the image and the weights)")
     found = boxes.clip(boxes.decode(deltas, anchors[best]), image_size)
     large = boxes.remove_small(found, min_size)
     found, scores = found[large], logits[large].sigmoid()

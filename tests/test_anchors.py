@@ -41,6 +41,16 @@ def test_anchors_are_those_of_torchvision_in_its_order(sizes, ratios, map_size, 
     assert torch.equal(anchor_grid(base, map_size, stride, offset=0), expected)
 
 
+@given(sides, positive, st.sampled_from([4, 8, 16, 32]), st.sampled_from([0.25, 0.5]))
+def test_shifted_anchors_are_those_of_torchvision_to_the_last_bit(sizes, ratios, stride, offset):
+    # One bit off, and another of two tied anchors is the best for an object: other targets, other losses.
+    base = base_anchors(sizes, ratios)
+    theirs = AnchorGenerator((tuple(sizes),), (tuple(ratios),))
+    theirs.cell_anchors = [base + offset * stride]
+    expected = theirs.grid_anchors([[5, 7]], [[torch.tensor(stride), torch.tensor(stride)]])[0]
+    assert torch.equal(anchor_grid(base, (5, 7), stride, offset), expected)
+
+
 def test_the_nine_boxes_of_py_faster_rcnn(published):
     # It numbers pixels, from the corner of a 16-pixel cell: half a stride further, and the last pixel, not the edge.
     case = published["anchors_pyfrcnn"]

@@ -162,7 +162,7 @@ def test_a_detection_from_nan_says_so(value, where):
     # NaN scores are below every threshold: there would be no detections, and no word about why.
     answers = [torch.zeros(2, 3), torch.zeros(2, 3, 4)]
     answers[where][1, 2] = value
-    with pytest.raises(FloatingPointError, match="class scores or deltas are NaN"):
+    with pytest.raises(FloatingPointError, match="class scores or deltas are not finite"):
         detections(*answers, PROPOSALS[0], (60, 80), HEAD_SMALL)
 
 

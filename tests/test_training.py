@@ -8,6 +8,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import traceback
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_a_flipped_bit_in_a_weight_is_refused(checkpoint):
     data = bytearray(checkpoint.read_bytes())
     data[data.index(raw) + 5] ^= 1
     checkpoint.write_bytes(data)
-    assert "checksum" in refused(checkpoint)
+    assert "damaged" in refused(checkpoint)
 
 
 class Malicious:
@@ -205,8 +206,21 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, how):
         torch.save({"model": Malicious(witness)}, path)
     else:
         path.write_bytes(pickle.dumps(Malicious(witness)))
-    assert "damaged or no checkpoint" in refused(path)
+    assert ("other than tensors" if how == "torch" else "damaged or no checkpoint") in refused(path)
     assert not witness.exists()
+
+
+@pytest.mark.parametrize("content", [Malicious(Path("ran")), TinyDetector()], ids=["malicious", "whole model"])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_nobody_is_told_to_load_such_a_file_after_all(tmp_path, content):
+    # torch's own message recommends weights_only=False: whoever follows it runs what is in the file.
+    torch.save(content, tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(TinyDetector(), tmp_path / "whole.pth")
+    said = "".join(traceback.format_exception(caught.value))
+    assert "whole.pth holds something other than tensors and plain containers, which is not loaded; use" in said
+    assert "weights_only=False" not in said
+    assert "\x1b" not in said
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(checkpoint):
@@ -246,6 +260,43 @@ def test_content_that_does_not_fit_changes_nothing(checkpoint):
     states = {name: torch.zeros(3, dtype=torch.uint8) for name in good["generators"]}
     torch.save({**good, "generators": states}, checkpoint)
     refused(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("plan", []),
+        ("model", [1]),
+        ("model", {"k": 1}),
+        ("generators", []),
+        ("generators", {"loader": 1}),
+        ("epoch", "a"),
+        ("epoch", True),
+        ("history", {"steps": None, "train": {}, "validation": {}}),
+        ("history", {"steps": {"total": 1.0}, "train": {}, "validation": {}}),
+    ],
+)
+def test_contents_of_another_kind_are_named(checkpoint, key, value):
+    # Noticed only when it is used, such content would stop the training with the weights loaded and the rest not.
+    torch.save({**read_checkpoint(checkpoint), key: value}, checkpoint)
+    assert f"holds something else as its {key}; restore it" in refused(checkpoint)
+    with pytest.raises(CheckpointError, match=key):
+        load_weights(TinyDetector(), checkpoint)
+
+
+@pytest.mark.parametrize("epoch", [-3, 4, 99])
+def test_a_number_of_epochs_that_cannot_be_is_refused(checkpoint, epoch):
+    # -3 would train three epochs too many, 99 would count as finished.
+    torch.save({**read_checkpoint(checkpoint), "epoch": epoch}, checkpoint)
+    assert f"{epoch} of 3 epochs are done" in refused(checkpoint)
+
+
+def test_a_folder_is_no_checkpoint_and_is_called_a_folder(tmp_path):
+    (tmp_path / "folder.pt").mkdir()
+    assert "is a folder" in refused(tmp_path / "folder.pt")
+    with pytest.raises(FileExistsError) as caught:  # without `resume`: nobody is told to delete a folder
+        train(TinyDetector(), loader(), SETTINGS, checkpoint=tmp_path / "folder.pt")
+    assert "delete" not in str(caught.value)
 
 
 def test_weights_can_be_loaded_for_use(checkpoint):
@@ -289,6 +340,88 @@ def test_a_step_that_goes_wrong_names_image_and_boxes_and_leaves_the_model_alone
     assert f"epoch 1, step {len(states) + 1}" in message
     # The batch-norm statistics are in there too, although the forward pass has updated them.
     assert same(weights_of(model), states[-1] if states else weights_of(Poisoned(value)))
+
+
+class PoisonedValidation(TinyDetector):
+    """Goes wrong on one scene in validation: the loss is NaN, or the detector itself notices and raises."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.error = error
+
+    def forward(self, images, targets=None):
+        losses = super().forward(images, targets)
+        if not self.norm.training and any(target["image_id"] == "scene_3" for target in targets):
+            if self.error is not None:
+                raise self.error
+            losses["loss_box_reg"] = losses["loss_box_reg"] * math.nan
+        return losses
+
+
+@pytest.mark.parametrize("error", [None, FloatingPointError("deltas are NaN")])
+def test_a_validation_that_goes_wrong_stops_and_names_image_and_boxes(tmp_path, error):
+    # Kept as a number in the history, it would be seen hours later or never.
+    model, states = PoisonedValidation(error), []
+    with pytest.raises(FloatingPointError) as caught:
+        train(
+            model,
+            loader(),
+            SETTINGS,
+            validation=loader(1),
+            checkpoint=tmp_path / "a.pth",
+            on_step=lambda _: states.append(weights_of(model)),
+        )
+    message = str(caught.value)
+    assert ("deltas are NaN" if error else "loss_box_reg is nan") in message
+    assert "in the validation after epoch 1, for the images" in message
+    assert "scene_3 with boxes [[0.0, 0.0, 4.0, 2.0]]" in message
+    assert "step was not made" not in message
+    # What the message says of the weights is true.
+    assert "The weights are those after that epoch, a checkpoint still holds those before it." in message
+    assert same(weights_of(model), states[2])
+    kept = read_checkpoint(tmp_path / "a.pth")
+    assert kept["epoch"] == 0
+    assert same(kept["model"], weights_of(TinyDetector()))
+
+
+class Refusing(TinyDetector):
+    """Refuses a batch with scene 3, after its batch norm has counted the batch in."""
+
+    def forward(self, images, targets=None):
+        losses = super().forward(images, targets)
+        if any(target["image_id"] == "scene_3" for target in targets):
+            raise ValueError("boxes of targets[1] must have x2 > x1")
+        return losses
+
+
+def test_a_batch_that_the_model_refuses_is_named_in_training_and_in_validation():
+    # "targets[1]" alone is no use: the order of the images is random.
+    in_pairs = DataLoader(Scenes(), batch_size=2, collate_fn=collate, generator=torch.Generator())
+    without = DataLoader(torch.utils.data.Subset(Scenes(), [0, 1]), 2, collate_fn=collate, generator=torch.Generator())
+    wanted = r"^boxes of targets\[1\] must have x2 > x1 \(images of this batch: scene_2, scene_3\)$"
+    model, states = Refusing(), [weights_of(Refusing())]
+    with pytest.raises(ValueError, match=wanted) as caught:
+        train(model, in_pairs, ONE_EPOCH, on_step=lambda _: states.append(weights_of(model)))
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert same(weights_of(model), states[-1]), "the batch norm's statistics too"
+    with pytest.raises(ValueError, match=wanted):
+        train(model, without, ONE_EPOCH, validation=in_pairs)
+
+
+def test_a_batch_with_targets_of_any_kind_can_be_named():
+    # What is refused may be just that a target is no dict, or has no name.
+    class RefusingAll(TinyDetector):
+        def forward(self, images, targets=None):
+            raise ValueError("no")
+
+    def nameless(samples):
+        return [image for image, _ in samples], [None, {}]
+
+    data = DataLoader(Scenes(), batch_size=2, collate_fn=nameless, generator=torch.Generator())
+    with pytest.raises(
+        ValueError, match=r"^no \(images of this batch: number 0 of the batch, number 1 of the batch\)$"
+    ):
+        train(RefusingAll(), data, ONE_EPOCH)
 
 
 # --- one step by hand ---------------------------------------------------------------------------------------------
@@ -371,9 +504,30 @@ def test_the_defaults_are_those_of_the_papers():
         make_schedule(optimiser, Settings(epochs=1, warmup_steps=5), 5)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_half_a_step_of_warm_up_is_refused():
+    optimiser = make_optimiser([nn.Parameter(torch.zeros(1))], Settings(epochs=1))
+    with pytest.raises(ValueError, match="warmup_steps"):
+        make_schedule(optimiser, Settings(epochs=1, warmup_steps=1.5), 5)
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"schedule": "linear"}, {"epochs": 0}, {"learning_rate": math.nan}, {"clip_norm": 0.0}, {"drop_at": (60_000,)}],
+    [
+        {"schedule": "linear"},
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"learning_rate": math.nan},
+        {"learning_rate": 0.0},
+        {"momentum": math.nan},
+        {"weight_decay": -0.1},
+        {"clip_norm": 0.0},
+        {"drop_at": (60_000,)},
+        {"drop_at": (1.0,)},
+        {"drop_at": 0.75},
+        {"drop_to": math.nan},
+        {"final_learning_rate": math.inf},
+    ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_settings_that_cannot_be_meant_are_refused(wrong):
