@@ -91,14 +91,15 @@ def check_settings(settings: Any, rows: Mapping[str, int], counts: str, shares: 
         if not isinstance(value, tuple) or len(value) != (length or max(len(value), 1)):
             raise ValueError(f"{name} must be a tuple of {length or 'one or more'} numbers; got {value!r}")
     for names, what, fits in (
-        (counts, "an integer from 1", lambda number: isinstance(number, int) and number >= 1),
+        (counts, "an integer from 1", lambda number: type(number) is int and number >= 1),
         (shares, "within 0..1", lambda number: 0 <= number <= 1),
         (weights, "0 or more", lambda number: 0 <= number < math.inf),
     ):
         for name in names.split():
             value = getattr(settings, name)
             numbers = value if name in rows else (value,)
-            if not all(isinstance(number, (int, float)) and fits(number) for number in numbers):
+            # Plain numbers only: those of NumPy could be saved in a checkpoint, but not loaded from it.
+            if not all(type(number) in (int, float) and fits(number) for number in numbers):
                 raise ValueError(f"{name} must be {what}; got {value!r}")
 
 

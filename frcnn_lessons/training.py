@@ -20,6 +20,7 @@ Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3
 
 import io
 import math
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,15 +28,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from frcnn_lessons.checks import check_settings
 from frcnn_lessons.files import written_whole
 
 NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
+REMEDY = "restore it from a copy, or delete it and start anew"
 
 Columns = dict[str, list[float]]
 
@@ -90,9 +94,9 @@ class Settings:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f'{name} must be one of {", ".join(values)}; got "{getattr(self, name)}"')
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more; got {self.epochs}")
-        if not 0 < self.learning_rate < math.inf:
+        weights = "learning_rate weight_decay final_learning_rate"
+        check_settings(self, {"drop_at": 0}, "epochs", "momentum drop_at drop_to", weights)
+        if self.learning_rate == 0:
             raise ValueError(f"learning_rate must be above 0; got {self.learning_rate}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, or None for no limit; got {self.clip_norm}")
@@ -157,9 +161,9 @@ def train(
         FileExistsError: `checkpoint` exists and `resume` is False.
         CheckpointError: `checkpoint` is damaged or of another training; nothing has changed.
         FloatingPointError: a loss or gradient is NaN or infinite; the message names images and boxes. The model is as
-            it was before that step.
-        ValueError: nothing to train or no data; the losses' names change; or there is a `checkpoint` and something
-            draws random numbers that it could not repeat.
+            it was before that step, or, if it was in validation, as after the epoch. `checkpoint` stays as it is.
+        ValueError: nothing to train or no data; the model refuses a batch, whose images the message names; the losses'
+            names change; or there is a `checkpoint` and something draws random numbers that it could not repeat.
     """
     device = torch.device(device)
     if len(loader) == 0:
@@ -171,7 +175,7 @@ def train(
     path = None if checkpoint is None else Path(checkpoint)
     found = path is not None and path.exists()
     if found and not resume:
-        raise FileExistsError(f"{path} exists already; pass resume=True to go on with that training, or delete it")
+        raise FileExistsError(f"{path} exists already; pass resume=True to go on with it, or use another name")
 
     model.to(device)
     training = _Training(model, loader, settings, device, generators or {})
@@ -240,16 +244,7 @@ class _Training:
         # A batch norm has counted the batch in before the loss is known.
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         try:
-            try:
-                with self._autocast():
-                    losses = _losses(self.model, batch)
-            except FloatingPointError as error:  # the detector itself has noticed, in the middle of its work
-                raise FloatingPointError(_blame(str(error), where, batch)) from error
-            total = _total(losses)
-            values = {name: float(value.detach()) for name, value in {**losses, "total": total}.items()}
-            for name, value in values.items():
-                if name != NO_LOSS and not math.isfinite(value):
-                    raise FloatingPointError(_blame(f"{name} is {value}", where, batch))
+            total, values = self._losses(*batch)
             self.optimiser.zero_grad()
             self.scaler.scale(total).backward()
             self.scaler.unscale_(self.optimiser)
@@ -257,11 +252,11 @@ class _Training:
             norm = nn.utils.get_total_norm(gradients)
             # In float16 an overflow is no error: the scaler leaves the step out and scales less.
             if not self.scaler.is_enabled() and not norm.isfinite():
-                raise FloatingPointError(_blame(f"the gradient is {float(norm)}", where, batch))
-        except FloatingPointError:
+                raise FloatingPointError(f"the gradient is {float(norm)}")
+        except (FloatingPointError, ValueError) as error:
             for buffer, old in buffers:
                 buffer.copy_(old)
-            raise
+            raise _blame(error, where, batch, "The step was not made") from error
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.trained.values(), self.settings.clip_norm, norm)
         rate = self.optimiser.param_groups[0]["lr"]
@@ -288,9 +283,12 @@ class _Training:
             for generator in generators.values():
                 generator.manual_seed(0)
             for batch in loader:
-                with self._autocast():
-                    losses = _losses(self.model, _to(batch, self.device))
-                rows.append({"total": float(_total(losses)), **{name: float(value) for name, value in losses.items()}})
+                try:
+                    rows.append(self._losses(*_to(batch, self.device))[1])
+                except (FloatingPointError, ValueError) as error:
+                    where = f"the validation after epoch {self.epoch + 1}"
+                    outcome = "The weights are those after that epoch, a checkpoint still holds those before it"
+                    raise _blame(error, where, batch, outcome) from error
                 counts.append(len(batch[0]))
         if not rows:
             raise ValueError("the validation DataLoader has no batches: pass validation=None to do without")
@@ -305,6 +303,17 @@ class _Training:
                 "its own), which the checkpoint would not hold: give it a generator, or pass "
                 'generators={"torch": torch.default_generator}; then delete the checkpoint and start anew'
             )
+
+    def _losses(self, images: Any, targets: Any, *proposals: Any) -> tuple[Tensor, dict[str, float]]:
+        """Compute the losses of a batch: their sum, and all of them as the history keeps them."""
+        with self._autocast():
+            losses = self.model(images, targets=targets, **_named(proposals))
+        total = torch.stack([value.float() for name, value in losses.items() if name != NO_LOSS]).sum()
+        values = {name: float(value.detach()) for name, value in {**losses, "total": total}.items()}
+        for name, value in values.items():
+            if name != NO_LOSS and not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value}")
+        return total, values
 
     def _autocast(self) -> torch.autocast:
         precision = self.settings.precision
@@ -324,7 +333,10 @@ class _Training:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "history": asdict(self.history),
+            "history": {
+                part: {name: [_plain(value) for value in column] for name, column in columns.items()}
+                for part, columns in asdict(self.history).items()
+            },
         }
         # Through an open file: given a path, torch.save refuses hidden names without an ending.
         with written_whole(path) as temporary, temporary.open("wb") as file:
@@ -343,6 +355,9 @@ class _Training:
             raise CheckpointError(
                 f"{path} is of another training: {'; '.join(differing)}. Use its settings, or delete it"
             )
+        if not 0 <= content["epoch"] <= self.settings.epochs:
+            done = f"{content['epoch']} of {self.settings.epochs} epochs are done"
+            raise CheckpointError(f"{path} is damaged: it says that {done}; {REMEDY}")
         if content["generators"].keys() != self.generators.keys():
             raise CheckpointError(
                 f"{path} holds the random generators {sorted(content['generators'])}, but this training has "
@@ -380,10 +395,10 @@ def make_schedule(optimiser: torch.optim.Optimizer, settings: Settings, total_st
         total_steps: the length of the training. "cosine" ends there, the shares of `drop_at` are shares of it.
 
     Raises:
-        ValueError: if the warm-up takes the whole training.
+        ValueError: if the warm-up takes the whole training, or is no whole number of steps.
     """
     warmup = settings.warmup_steps
-    if not 0 <= warmup < total_steps:
+    if warmup not in range(total_steps):
         raise ValueError(f"warmup_steps must be 0 to {total_steps - 1}, less than all steps; got {warmup}")
     main: lr_scheduler.LRScheduler
     if settings.schedule == "cosine":
@@ -451,25 +466,43 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         CheckpointError: it is damaged, or no checkpoint.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     data = path.read_bytes()
     try:
         # torch does not compare the checksums in the file, and would load a flipped bit as a weight.
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"wrong checksum of {damaged}")
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("wrong checksum")
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make the readers stumble in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except pickle.UnpicklingError:  # torch's own text recommends weights_only=False, which would run the file's code
         raise CheckpointError(
-            f"{path} is damaged or no checkpoint ({reason}); restore it from a copy, or delete it and start anew"
-        ) from error
+            f"{path} holds something other than tensors and plain containers, which is not loaded; "
+            "use a checkpoint that training.train wrote"
+        ) from None
+    except Exception as error:  # a damaged file can make the readers stumble in any way
+        raise CheckpointError(f"{path} is damaged or no checkpoint; {REMEDY}") from error
     expected = {"plan", "epoch", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
     if not isinstance(content, dict) or content.keys() != expected:
         raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(expected))}")
+    history = content["history"]
+    right = {
+        "plan": isinstance(content["plan"], dict),
+        "epoch": type(content["epoch"]) is int,
+        "model": _is_dict_of(Tensor, content["model"]),
+        "generators": _is_dict_of(Tensor, content["generators"]),
+        "history": _is_dict_of(dict, history) and all(_is_dict_of(list, columns) for columns in history.values()),
+    }
+    if not all(right.values()):
+        wrong = ", ".join(name for name in right if not right[name])
+        raise CheckpointError(f"{path} is damaged: it holds something else as its {wrong}; {REMEDY}")
     return content
+
+
+def _is_dict_of(kind: type, value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, kind) for one in value.values())
 
 
 def _check_fits(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -487,28 +520,23 @@ def _check_fits(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> 
 # --- pieces -------------------------------------------------------------------------------------------------------
 
 
-def _losses(model: nn.Module, batch: Sequence[Any]) -> dict[str, Tensor]:
-    images, targets, *proposals = batch
-    return model(images, targets=targets, **_named(proposals))
-
-
 def _named(proposals: Sequence[Any]) -> dict[str, Any]:
     """By name, because detectors do not agree on the place of this argument."""
     return {"proposals": proposals[0]} if proposals else {}
 
 
-def _total(losses: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack([value.float() for name, value in losses.items() if name != NO_LOSS]).sum()
-
-
-def _blame(what: str, where: str, batch: Sequence[Any]) -> str:
-    """Say what went wrong, and with which images and boxes."""
-    images = [
-        f"{target.get('image_id', f'number {i} of the batch')} with boxes {target['boxes'].tolist()}"
-        for i, target in enumerate(batch[1])
+def _blame(error: FloatingPointError | ValueError, where: str, batch: Sequence[Any], outcome: str) -> Exception:
+    """Make the error anew, saying for which images: a refused batch, or numbers that went wrong."""
+    targets = batch[1]
+    names = [
+        str(target["image_id"]) if isinstance(target, Mapping) and "image_id" in target else f"number {i} of the batch"
+        for i, target in enumerate(targets)
     ]
-    return (
-        f"{what} in {where}, for the images {'; '.join(images)}. The step was not made. "
+    if isinstance(error, ValueError):
+        return ValueError(f"{error} (images of this batch: {', '.join(names)})")
+    images = [f"{name} with boxes {target['boxes'].tolist()}" for name, target in zip(names, targets, strict=True)]
+    return FloatingPointError(
+        f"{error} in {where}, for the images {'; '.join(images)}. {outcome}. "
         "Look for boxes without area or outside the image, or lower the learning rate"
     )
 
@@ -532,6 +560,11 @@ def _to(item: Any, device: torch.device) -> Any:
     if isinstance(item, list):
         return [_to(value, device) for value in item]
     return tuple(_to(value, device) for value in item) if type(item) is tuple else item
+
+
+def _plain(value: Any) -> Any:
+    """Make Python's own number of one of numpy's (a score of `after_epoch`), which could not be read back."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _append(columns: Columns, row: Mapping[str, float]) -> None:

@@ -178,6 +178,7 @@ def test_a_detection_from_nan_says_so(value, where):
         (HEAD_SMALL, {"score_threshold": 50}, "score_threshold must be"),
         (HEAD_SMALL, {"background_iou": 0.3}, "background_iou must be a tuple"),
         (HEAD_SMALL, {"box_weight": -1.0}, "box_weight must be 0 or more"),
+        (HEAD_SMALL, {"beta": np.float64(0.1)}, "beta must be 0 or more; got np.float64(0.1)"),
         (RPN_SMALL, {"sizes": 32}, "sizes must be a tuple of one or more"),
         (RPN_SMALL, {"ratios": ()}, "ratios must be a tuple of one or more"),
         (RPN_SMALL, {"before_nms": 100}, "before_nms must be a tuple of 2"),

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -139,6 +140,15 @@ def test_worker_processes_change_neither_the_order_nor_the_result():
     assert same(weights_of(models[0]), weights_of(models[1]))
 
 
+def test_a_score_from_numpy_in_the_history_can_be_read_back(tmp_path):
+    # torch saves numpy's numbers without a word, and refuses to load them: hours of training could not be resumed.
+    def score(history):
+        history.validation.setdefault("AP50", []).append(np.mean([0.25, 0.75]))
+
+    train(TinyDetector(), loader(), ONE_EPOCH, checkpoint=tmp_path / "a.pth", after_epoch=score)
+    assert read_checkpoint(tmp_path / "a.pth")["history"]["validation"] == {"AP50": [0.5]}
+
+
 # --- files that must be refused -----------------------------------------------------------------------------------
 
 
@@ -210,8 +220,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, how):
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("content", [Malicious(Path("ran")), TinyDetector()], ids=["malicious", "whole model"])
-@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("content", [Malicious(Path("ran")), nn.Linear(1, 1)], ids=["malicious", "whole model"])
 def test_nobody_is_told_to_load_such_a_file_after_all(tmp_path, content):
     # torch's own message recommends weights_only=False: whoever follows it runs what is in the file.
     torch.save(content, tmp_path / "whole.pth")
@@ -412,15 +421,13 @@ def test_a_batch_with_targets_of_any_kind_can_be_named():
     # What is refused may be just that a target is no dict, or has no name.
     class RefusingAll(TinyDetector):
         def forward(self, images, targets=None):
-            raise ValueError("no")
+            raise ValueError(f"{len(images)} images need dicts, not {targets}")
 
     def nameless(samples):
         return [image for image, _ in samples], [None, {}]
 
     data = DataLoader(Scenes(), batch_size=2, collate_fn=nameless, generator=torch.Generator())
-    with pytest.raises(
-        ValueError, match=r"^no \(images of this batch: number 0 of the batch, number 1 of the batch\)$"
-    ):
+    with pytest.raises(ValueError, match=r"\(images of this batch: number 0 of the batch, number 1 of the batch\)$"):
         train(RefusingAll(), data, ONE_EPOCH)
 
 
