@@ -207,7 +207,7 @@ def test_a_run_measures_the_memory_of_the_kernel_and_its_children(tmp_path):
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
     small = notebooks.execute(write(tmp_path / "01_small.ipynb", "1"))
     large = notebooks.execute(write(tmp_path / "02_large.ipynb", child))
-    assert large.peak_mb > small.peak_mb + 250
+    assert small.peak_mb < 300 < large.peak_mb  # a kernel by itself takes 80 to 150 MB
     assert large.seconds > 1
 
 
