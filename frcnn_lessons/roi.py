@@ -16,6 +16,7 @@ Letters: N images, C channels, maps of H x W cells, R regions in all images toge
 bin along one axis; B = R * P * Q bins in all.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,6 +28,8 @@ Regions = Sequence[Float[Tensor, "_ 4"]] | Float[Tensor, "_ 5"]
 
 # `_winners` copies so many cells at a time: they stay in the processor's cache.
 BLOCK = 2048
+# So many cells away a region of `roi_align` may end. It is looked at point by point, on the map and off it.
+FURTHEST = 1_000_000
 
 
 def roi_pool(
@@ -54,7 +57,7 @@ def roi_pool(
         A NaN in a bin makes the bin NaN (torchvision leaves it out).
 
     Raises:
-        ValueError: if the regions do not fit the images, or one of them is not finite.
+        ValueError: if the regions do not fit the images, one of them is not finite, or `spatial_scale` is not above 0.
 
     Example:
         A region of 3 x 1 cells in 2 bins: columns 0, 1 and columns 1, 2. They share the middle one.
@@ -62,10 +65,10 @@ def roi_pool(
         >>> roi_pool(torch.tensor([[[[1.0, 5.0, 2.0]]]]), [torch.tensor([[0.0, 0, 2, 0]])], (1, 2))
         tensor([[[[5., 5.]]]])
     """
-    N, C, H, W = features.shape
     P, Q = _pair(output_size)
-    image, boxes = _flatten(regions, N)
-    x1, y1, x2, y2 = (boxes * spatial_scale).unbind(dim=1)  # (R,) each, from pixels to cells
+    image, boxes = _in_cells(features, regions, spatial_scale)
+    N, C, H, W = features.shape
+    x1, y1, x2, y2 = boxes.unbind(dim=1)  # (R,) each, in cells
     top, bottom = _bin_edges(y1, y2, P, H)  # (R, P), (R, P)
     left, right = _bin_edges(x1, x2, Q, W)  # (R, Q), (R, Q)
 
@@ -75,19 +78,20 @@ def roi_pool(
     corner = (image[:, None, None] * H + top[:, :, None]) * W + left[:, None, :]  # (R, P, Q)
     is_empty = (height == 0) | (width == 0)
 
-    # A row of zeros at the end: there the empty bins look.
-    cells = F.pad(_as_cells(features), (0, 0, 0, 1))  # (N*H*W + 1, C)
     winner = _winners(
-        cells.detach(),
+        _as_cells(features.detach()),
         height.masked_fill(is_empty, 1).flatten(),
         width.masked_fill(is_empty, 1).flatten(),
         corner.masked_fill(is_empty, N * H * W).flatten(),
         W,
     )  # (B, C)
+    planes = features.transpose(0, 1).reshape(C, N * H * W)
+    if is_empty.any():
+        planes = F.pad(planes, (0, 1))  # a zero behind the last cell: there the empty bins look
     # Who wins is settled without gradients. Fetching the winners is what autograd sees: its backward adds each bin's
     # gradient to the winner's (Fast R-CNN, equation 4).
-    pooled = cells.flatten().gather(0, winner.flatten())  # (B*C,)
-    return _as_maps(pooled.view(-1, C), len(boxes), P, Q)
+    pooled = planes.gather(1, winner.t().contiguous())  # (C, B)
+    return pooled.view(C, len(boxes), P, Q).transpose(0, 1)
 
 
 def spatial_pyramid_pool(
@@ -129,12 +133,15 @@ def roi_align(
         As `roi_pool`. Each bin is a weighted sum of cells, so its gradient is shared out by the same weights.
 
     Raises:
-        ValueError: as `roi_pool`.
+        ValueError: as `roi_pool`, and if a region lies or reaches more than a million cells away.
     """
-    N, _, H, W = features.shape
     P, Q = _pair(output_size)
-    image, boxes = _flatten(regions, N)
-    x1, y1, x2, y2 = (boxes * spatial_scale - (0.5 if aligned else 0.0)).unbind(dim=1)  # (R,) each
+    image, boxes = _in_cells(features, regions, spatial_scale)
+    _, C, H, W = features.shape
+    if (boxes.abs() > FURTHEST).any():
+        far = int(torch.nonzero((boxes.abs() > FURTHEST).any(dim=1))[0])
+        raise ValueError(f"roi_align reaches {FURTHEST:,} cells far; region {far} is {boxes[far].tolist()} in cells")
+    x1, y1, x2, y2 = (boxes - (0.5 if aligned else 0.0)).unbind(dim=1)  # (R,) each
     # Interpolation works on each axis by itself: the weight of a cell is that of its row times that of its column.
     row_weight, row = _axis_weights(y1, y2, P, H, sampling_ratio, aligned)  # (R, P, rows), the same
     column_weight, column = _axis_weights(x1, x2, Q, W, sampling_ratio, aligned)  # (R, Q, columns), the same
@@ -148,7 +155,8 @@ def roi_align(
     pooled = F.embedding_bag(
         cell.reshape(bags), cells, mode="sum", per_sample_weights=weight.reshape(bags).to(cells.dtype)
     ).to(features.dtype)  # (B, C)
-    return _as_maps(pooled, len(boxes), P, Q)
+    # In memory the channels stay side by side (torch.channels_last): turning them round would take its time.
+    return pooled.view(len(boxes), P, Q, C).permute(0, 3, 1, 2)
 
 
 # --- the bins of RoI pooling -------------------------------------------------------------------------------------
@@ -183,22 +191,26 @@ def _winners(
     corner: Int[Tensor, " B"],
     row_length: int,
 ) -> Int[Tensor, "B C"]:
-    """Find the largest cell of each rectangle, for each channel: its place in `cells.flatten()`.
+    """Find the largest cell of each rectangle, for each channel: its row in `cells`.
 
     Args:
         cells: the cells of all maps, row by row.
         height, width: of each rectangle, at least 1.
-        corner: its first cell.
+        corner: its first cell. A rectangle of 1 x 1 may also stand behind the last cell, where nothing is read.
         row_length: cells in a row of a map.
     """
-    L, C = cells.shape
+    L, C = len(cells) + 1, cells.shape[1]
+    if len(corner) == 0:
+        return corner.new_zeros(0, C)
+    # A few small regions touch little of the map: only what lies between their first cell and their last is copied.
+    first, past = int(corner.min()), int((corner + (height - 1) * row_length + width).max())
+    cells = cells[first:past].contiguous()
     # Regions overlap and share bins: compute each rectangle once. Its size and corner are written as one number, size
     # first, so that `unique`, which sorts, brings rectangles of one shape together.
     rectangle, which = ((height * (row_length + 1) + width) * L + corner).unique(return_inverse=True)  # (U,), (B,)
     shapes, counts = (rectangle // L).unique_consecutive(return_counts=True)
     corners = (rectangle % L).split(counts.tolist())
-    channel = torch.arange(C, device=cells.device)
-    found = [which.new_zeros(0, C)]
+    found = []
     for shape, corners_of_shape in zip(shapes.tolist(), corners, strict=True):
         h, w = divmod(shape, row_length + 1)
         down, across = torch.arange(h, device=cells.device), torch.arange(w, device=cells.device)
@@ -206,12 +218,13 @@ def _winners(
         for some in corners_of_shape.split(max(1, BLOCK // (h * w))):
             inside = some[:, None] + offset  # (n, h*w)
             if h == w == 1:  # a single cell wins without a comparison
-                found.append(inside * C + channel)
+                found.append(inside.expand(-1, C))
                 continue
             # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
-            picture = cells.index_select(0, inside.flatten()).view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
+            rows = cells.index_select(0, (inside - first).flatten())  # (n*h*w, C)
+            picture = rows.view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
             _, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1), 0..h*w - 1
-            found.append((inside * C).gather(1, place.flatten(1)) + channel)
+            found.append(inside.gather(1, place.flatten(1)))
     return torch.cat(found).index_select(0, which)
 
 
@@ -252,13 +265,7 @@ def _axis_weights(
 
 def _as_cells(features: Float[Tensor, "N C H W"]) -> Float[Tensor, "L C"]:
     """Maps as a list of cells, row by row: all channels of a cell side by side."""
-    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])  # (N*H*W, C)
-
-
-def _as_maps(pooled: Float[Tensor, "B C"], R: int, P: int, Q: int) -> Float[Tensor, "{R} C {P} {Q}"]:
-    C = pooled.shape[1]
-    # In memory the channels stay side by side (torch.channels_last): turning them round would cost a tenth of it all.
-    return pooled.view(R, P, Q, C).permute(0, 3, 1, 2)
+    return features.permute(0, 2, 3, 1).flatten(0, 2)  # (N*H*W, C)
 
 
 def _pair(output_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -268,25 +275,37 @@ def _pair(output_size: int | tuple[int, int]) -> tuple[int, int]:
     return P, Q
 
 
-def _flatten(regions: Regions, images: int) -> tuple[Int[Tensor, " R"], Float[Tensor, "R 4"]]:
-    """The number of the image of each region, and its box; or a ValueError that says what does not fit."""
+def _in_cells(
+    features: Float[Tensor, "N C H W"], regions: Regions, spatial_scale: float
+) -> tuple[Int[Tensor, " R"], Float[Tensor, "R 4"]]:
+    """The number of the image of each region, and its box in cells; or a ValueError that says what does not fit."""
+    if features.ndim != 4:
+        raise ValueError(f"features must be (N, C, H, W), one map an image; got {tuple(features.shape)}")
+    if not 0 < spatial_scale < math.inf:
+        raise ValueError(f"spatial_scale must be cells per pixel, such as 1 / 16; got {spatial_scale}")
+    images = len(features)
     if isinstance(regions, Tensor):
         if regions.ndim != 2 or regions.shape[1] != 5:
             raise ValueError(f"a table of regions must be (R, 5): image, x1, y1, x2, y2; got {tuple(regions.shape)}")
-        image, boxes = regions[:, 0].long(), regions[:, 1:]
-        if ((image < 0) | (image >= images)).any():
-            row = int(torch.nonzero((image < 0) | (image >= images))[0])
-            raise ValueError(f"column 0 of regions must be an image, 0..{images - 1}; row {row} has {int(image[row])}")
+        image, boxes = regions[:, 0], regions[:, 1:]
+        is_image = (image >= 0) & (image < images) & (image == image.floor())
+        if not is_image.all():
+            row = int(torch.nonzero(~is_image)[0])
+            raise ValueError(f"column 0 of regions must be an image, 0..{images - 1}; row {row} has {image[row]:g}")
+        image = image.long()
     else:
-        if len(regions) != images:
-            raise ValueError(f"regions must list the boxes of each image; got {len(regions)} lists for {images} images")
+        others = [type(of_image).__name__ for of_image in regions if not isinstance(of_image, Tensor)]
+        if others:
+            raise ValueError(f"regions must be tensors (torch.as_tensor makes one); got one of type {others[0]}")
         for i, of_image in enumerate(regions):
             if of_image.ndim != 2 or of_image.shape[1] != 4:
                 raise ValueError(f"regions[{i}] must be (R, 4), and (0, 4) for none; got {tuple(of_image.shape)}")
-        sizes = torch.tensor([len(of_image) for of_image in regions])
-        boxes = torch.cat(list(regions))
-        image = torch.arange(images).repeat_interleave(sizes).to(boxes.device)
+        if len(regions) != images:
+            raise ValueError(f"regions must list the boxes of each image; got {len(regions)} lists for {images} images")
+        sizes = torch.tensor([len(of_image) for of_image in regions], dtype=torch.long)
+        boxes = torch.cat([torch.zeros(0, 4, device=features.device), *regions])  # a tensor even without an image
+        image = torch.repeat_interleave(sizes).to(boxes.device)  # 0, 0, 1 for two boxes and one
     if not boxes.isfinite().all():
         row = int(torch.nonzero(~boxes.isfinite().all(dim=1))[0])
         raise ValueError(f"regions must be finite; region {row} is {boxes[row].tolist()}")
-    return image, boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
+    return image, boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)) * spatial_scale

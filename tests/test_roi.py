@@ -228,6 +228,18 @@ def test_nan_in_the_features_is_seen_in_the_bin():
     assert pooled.isnan().flatten().tolist() == [True, False]
 
 
+def test_a_few_regions_somewhere_on_the_map_pool_as_among_many():
+    # Only the stretch of cells that the regions touch is brought in order: it may begin and end anywhere.
+    features = torch.rand(2, 3, 9, 8, generator=generator(0))
+    corner = torch.rand(40, 2, generator=generator(1)) * 14 - 3
+    boxes = torch.cat([corner, corner + 4 * torch.rand(40, 2, generator=generator(2))], dim=1)
+    table = torch.cat([torch.arange(40.0)[:, None] % 2, boxes], dim=1)
+    together = roi.roi_pool(features, table, 3)
+    assert torch.equal(together, torch.cat([roi.roi_pool(features, row[None], 3) for row in table]))
+    one_image = torch.cat([roi.roi_pool(features[i : i + 1], [boxes[i::2]], 3) for i in (0, 1)])
+    assert torch.equal(torch.cat([together[0::2], together[1::2]]), one_image)
+
+
 # --- the spatial pyramid -------------------------------------------------------------------------------------------
 
 
@@ -317,6 +329,14 @@ def test_no_regions_give_an_empty_result_that_can_be_learned_from(pool):
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_no_images_give_an_empty_result(pool):
+    # The last batch of a shard may be empty; its head should see (0, C, P, Q) and not an error of torch.cat.
+    for regions in ([], torch.zeros(0, 5)):
+        pooled = pool(torch.rand(0, 3, 4, 4), regions, 7, 1.0)
+        assert pooled.shape in ((0, 3, 7, 7), (0, 3 * (2 * 2 + 1)))
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
 def test_a_region_outside_the_map_is_zero_and_passes_no_gradient(pool):
     features = torch.ones(1, 2, 4, 4, requires_grad=True)
     pooled = pool(features, [torch.tensor([[90.0, 90, 99, 99], [-99, -99, -50, -50]])], 2, 1.0)
@@ -379,6 +399,12 @@ MAP, BOX = torch.rand(2, 1, 4, 4), torch.tensor([[0.0, 0, 2, 2]])
         ([BOX, torch.zeros(0)], 2, "regions[1] must be (R, 4), and (0, 4) for none; got (0,)"),
         (BOX, 2, "a table of regions must be (R, 5): image, x1, y1, x2, y2; got (1, 4)"),
         (torch.tensor([[1.0, 0, 0, 2, 2], [2.0, 0, 0, 2, 2]]), 2, "must be an image, 0..1; row 1 has 2"),
+        (torch.tensor([[0.5, 0, 0, 2, 2]]), 2, "must be an image, 0..1; row 0 has 0.5"),
+        (torch.tensor([[-0.5, 0, 0, 2, 2]]), 2, "must be an image, 0..1; row 0 has -0.5"),
+        (torch.tensor([[math.nan, 0, 0, 2, 2]]), 2, "must be an image, 0..1; row 0 has nan"),
+        ([[[0.0, 0, 2, 2]]] * 2, 2, "regions must be tensors (torch.as_tensor makes one); got one of type list"),
+        ([BOX, BOX.numpy()], 2, "regions must be tensors (torch.as_tensor makes one); got one of type ndarray"),
+        (torch.zeros(1, 5).numpy(), 2, "regions must be tensors (torch.as_tensor makes one); got one of type ndarray"),
         ([BOX, BOX * math.nan], 2, "regions must be finite; region 1 is [nan, nan, nan, nan]"),
         ([BOX, BOX], (2, 0), "output_size must be 1 or more bins each way; got (2, 0)"),
     ],
@@ -387,6 +413,32 @@ def test_bad_input_is_told_what_is_wrong(regions, size, words):
     for pool in (roi.roi_pool, roi.roi_align):
         with pytest.raises(ValueError, match=re.escape(words)):
             pool(MAP, regions, size)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_features_without_images_in_front_are_refused(pool):
+    with pytest.raises(ValueError, match=re.escape("features must be (N, C, H, W), one map an image; got (1, 4, 4)")):
+        pool(MAP[0], [BOX], 2, 1.0)
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+@pytest.mark.parametrize("scale", [math.nan, math.inf, 0.0, -0.0625])
+def test_a_scale_that_places_no_region_is_refused(pool, scale):
+    # 0 would pool the first cell for every region, and a negative scale turn all of them round.
+    with pytest.raises(
+        ValueError, match=re.escape(f"spatial_scale must be cells per pixel, such as 1 / 16; got {scale}")
+    ):
+        pool(MAP, [BOX, BOX], 2, scale)
+
+
+@pytest.mark.parametrize(("far", "ratio"), [(3e38, 2), (1e30, 0), (-1e30, 0), (1_000_001, 2)])
+def test_roi_align_refuses_what_no_memory_could_hold(far, ratio):
+    # It would make a point for every cell on the way, or overflow as the number of a cell.
+    box = torch.tensor([[0.0, 0, 1, 1], [min(far, 0), 0, max(far, 0), 2]])
+    with pytest.raises(ValueError, match="roi_align reaches 1,000,000 cells far; region 2 is "):
+        roi.roi_align(MAP, [BOX, box], 2, 1.0, ratio)
+    roi.roi_align(MAP, [BOX, box.clamp(-1e5, 1e5)], 2, 1.0, ratio)
 
 
 # --- published cases ---------------------------------------------------------------------------------------------
