@@ -1,6 +1,7 @@
 """`boxes.iou` and `boxes.nms` against torchvision.ops. Run: python tests/benchmarks/boxes.py."""
 
 import sys
+from functools import partial
 
 import torch
 import torchvision
@@ -21,7 +22,7 @@ def main() -> int:
         (
             "iou, 22,500 x 20",
             "torchvision.ops.box_iou",
-            ratio(lambda: boxes.iou(anchors, objects), lambda: torchvision.ops.box_iou(anchors, objects)),
+            partial(ratio, lambda: boxes.iou(anchors, objects), lambda: torchvision.ops.box_iou(anchors, objects)),
             1.0,
         )
     ]
@@ -29,7 +30,8 @@ def main() -> int:
     for name, spread, largest in [("sparse", 1000, 40), ("like proposals", 400, 200), ("heaps", 100, 100)]:
         candidates, scores = scattered(2_000, spread, largest, generator), torch.rand(2_000, generator=generator)
         for threshold in (0.3, 0.7):
-            measured = ratio(
+            measured = partial(
+                ratio,
                 lambda c=candidates, s=scores, t=threshold: boxes.nms(c, s, t),
                 lambda c=candidates, s=scores, t=threshold: torchvision.ops.nms(c, s, t),
             )

@@ -5,6 +5,7 @@ On synthetic detections. pycocotools starts from its own index, already built; o
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def main(images: int = 1000) -> int:
     truth, found = indexed(predictions, targets)
     difference = np.subtract(list(evaluate_coco(predictions, targets).values()), twelve_figures(truth, found))
     print(f"largest difference of the twelve figures: {np.abs(difference).max():.1e}")
-    measured = ratio(
+    measured = partial(
+        ratio,
         lambda: evaluate_coco(predictions, targets),
         lambda: twelve_figures(truth, found),
         repeats=3,

@@ -1,6 +1,7 @@
 """`roi.roi_pool` against torchvision.ops, and against a loop over regions. Run: python tests/benchmarks/roi.py."""
 
 import sys
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ def main() -> int:
             pool(features, regions, 7, SCALE).backward(gradient)
 
         for peer_name, peer in peers:
-            measured = ratio(lambda s=step: s(roi.roi_pool), lambda s=step, p=peer: s(p), repeats=12)
+            measured = partial(ratio, partial(step, roi.roi_pool), partial(step, peer), repeats=12)
             rows.append((f"roi_pool and back, {count} {name}, {channels}x50x50", peer_name, measured, 1.0))
     return report(rows)
 

@@ -19,10 +19,5 @@ HERE = Path(__file__).parent
 )
 def test_at_most_the_promised_share_of_the_peers_time(command):
     script, *options = command.split()
-    # Up to three times: other work on the machine can make ours slower than it is, never quicker.
-    for _ in range(3):
-        run = subprocess.run([sys.executable, HERE / script, *options], capture_output=True, text=True)
-        print(run.stdout)
-        if run.returncode == 0:
-            return
-    pytest.fail(run.stdout + run.stderr)
+    run = subprocess.run([sys.executable, HERE / script, *options], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
