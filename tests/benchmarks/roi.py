@@ -54,7 +54,7 @@ def main() -> int:
             pool(features, regions, 7, SCALE).backward(gradient)
 
         for peer_name, peer in peers:
-            measured = partial(ratio, partial(step, roi.roi_pool), partial(step, peer), repeats=12)
+            measured = partial(ratio, partial(step, roi.roi_pool), partial(step, peer), repeats=24)
             rows.append((f"roi_pool and back, {count} {name}, {channels}x50x50", peer_name, measured, 1.0))
     return report(rows)
 
