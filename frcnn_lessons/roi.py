@@ -18,6 +18,8 @@ bin along one axis; B = R * P * Q bins in all.
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +28,11 @@ from torch import Tensor
 
 Regions = Sequence[Float[Tensor, "_ 4"]] | Float[Tensor, "_ 5"]
 
-# `_winners` copies so many cells at a time: they stay in the processor's cache.
-BLOCK = 2048
+# So few regions, of so few channels in all, are pooled one by one: to lay out the bins of all of them at once takes
+# half a millisecond by itself.
+FEW, FEW_CHANNELS = 16, 2048
+# So many cells, and in the backward pass so many bins, are worked on at a time: they stay in the processor's cache.
+BLOCK, BLOCK_BACK = 2048, 512
 # So many cells away a region of `roi_align` may end. It is looked at point by point, on the map and off it.
 FURTHEST = 1_000_000
 
@@ -67,31 +72,22 @@ def roi_pool(
     """
     P, Q = _pair(output_size)
     image, boxes = _in_cells(features, regions, spatial_scale)
-    N, C, H, W = features.shape
-    x1, y1, x2, y2 = boxes.unbind(dim=1)  # (R,) each, in cells
-    top, bottom = _bin_edges(y1, y2, P, H)  # (R, P), (R, P)
-    left, right = _bin_edges(x1, x2, Q, W)  # (R, Q), (R, Q)
+    H, W = features.shape[2:]
+    ends = _rounded(boxes)  # (R, 4): the first and the last cell of each region
+    are_few = 0 < len(boxes) <= FEW and len(boxes) * features.shape[1] <= FEW_CHANNELS
+    if are_few and _are_plain(ends, (P, Q), (H, W), boxes.dtype):
+        return _OneByOne.apply(features, image.tolist(), ends.tolist(), (P, Q))
+    x1, y1, x2, y2 = ends.unbind(dim=1)  # (R,) each
+    top, bottom = _bin_edges(y1, y2, P, H, boxes.dtype)  # (R, P), (R, P)
+    left, right = _bin_edges(x1, x2, Q, W, boxes.dtype)  # (R, Q), (R, Q)
 
     # Each bin is a rectangle: its size, and where it starts in the list of all cells of all images.
     height = (bottom - top)[:, :, None].expand(-1, P, Q)
     width = (right - left)[:, None, :].expand(-1, P, Q)
     corner = (image[:, None, None] * H + top[:, :, None]) * W + left[:, None, :]  # (R, P, Q)
-    is_empty = (height == 0) | (width == 0)
-
-    winner = _winners(
-        _as_cells(features.detach()),
-        height.masked_fill(is_empty, 1).flatten(),
-        width.masked_fill(is_empty, 1).flatten(),
-        corner.masked_fill(is_empty, N * H * W).flatten(),
-        W,
-    )  # (B, C)
-    planes = features.transpose(0, 1).reshape(C, N * H * W)
-    if is_empty.any():
-        planes = F.pad(planes, (0, 1))  # a zero behind the last cell: there the empty bins look
-    # Who wins is settled without gradients. Fetching the winners is what autograd sees: its backward adds each bin's
-    # gradient to the winner's (Fast R-CNN, equation 4).
-    pooled = planes.gather(1, winner.t().contiguous())  # (C, B)
-    return pooled.view(C, len(boxes), P, Q).transpose(0, 1)
+    is_empty = (height == 0) | (width == 0)  # these look at one cell behind the last, which is 0
+    height, width = height.masked_fill(is_empty, 1), width.masked_fill(is_empty, 1)
+    return _Largest.apply(features, height, width, corner.masked_fill(is_empty, len(features) * H * W))
 
 
 def spatial_pyramid_pool(
@@ -162,70 +158,160 @@ def roi_align(
 # --- the bins of RoI pooling -------------------------------------------------------------------------------------
 
 
-def _bin_edges(
-    low: Float[Tensor, " R"], high: Float[Tensor, " R"], bins: int, limit: int
-) -> tuple[Int[Tensor, "R {bins}"], Int[Tensor, "R {bins}"]]:
-    """Along one axis: the first cell of each bin, and the one after its last, both within 0..limit."""
-    start = _rounded(low)[:, None]  # (R, 1)
-    length = (_rounded(high)[:, None] - start + 1).clamp(min=1)
-    # Floats, not whole numbers: 7 * (57 / 7) is a little more than 57 in float32, and then the last bin is one cell
-    # longer. All published code computes it so, and a trained network has seen it so.
-    size = length.to(low.dtype) / bins
-    number = torch.arange(bins, device=low.device, dtype=low.dtype)
-    first = start + (number * size).floor().long()
-    past = start + ((number + 1) * size).ceil().long()
-    return first.clamp(0, limit), past.clamp(0, limit)
-
-
-def _rounded(x: Float[Tensor, " R"]) -> Int[Tensor, " R"]:
+def _rounded(x: Float[Tensor, "R 4"]) -> Int[Tensor, "R 4"]:
     """The nearest whole number, halves away from zero as in C++; torch.round takes halves to the even neighbour."""
     x = x.clamp(-(2.0**30), 2.0**30)  # no map is so large, and what is computed from it stays exact
     whole = x.trunc()
-    return (whole + torch.where((x - whole).abs() >= 0.5, x.sign(), 0)).long()
+    return (whole + ((x - whole) * 2).trunc()).long()
+
+
+def _bin_edges(
+    first: Int[Tensor, " R"], last: Int[Tensor, " R"], bins: int, limit: int, dtype: torch.dtype
+) -> tuple[Int[Tensor, "R {bins}"], Int[Tensor, "R {bins}"]]:
+    """Along one axis: the first cell of each bin of a region, and the one after its last, both within 0..limit."""
+    length = (last - first + 1).clamp(min=1)[:, None]  # (R, 1)
+    # Floats, not whole numbers: 7 * (57 / 7) is a little more than 57 in float32, and then the last bin is one cell
+    # longer. All published code computes it so, and a trained network has seen it so.
+    size = length.to(dtype) / bins
+    number = torch.arange(bins, device=first.device, dtype=dtype)
+    start = first[:, None] + (number * size).floor().long()
+    past = first[:, None] + ((number + 1) * size).ceil().long()
+    return start.clamp(0, limit), past.clamp(0, limit)
+
+
+# --- RoI pooling of a few regions --------------------------------------------------------------------------------
+
+
+def _are_plain(ends: Int[Tensor, "R 4"], size: tuple[int, int], of_map: tuple[int, int], dtype: torch.dtype) -> bool:
+    """Whether torch's adaptive pooling would cut each of these regions into the same bins as `_bin_edges` does.
+
+    A region may reach one cell over the far border, as a box does that ends with the image.
+    """
+    (P, Q), (H, W) = size, of_map
+    return all(
+        0 <= x1 < W and 0 <= y1 < H and x1 <= x2 <= W and y1 <= y2 <= H
+        and _is_even(x2 - x1 + 1, Q, dtype) and _is_even(y2 - y1 + 1, P, dtype)
+        for x1, y1, x2, y2 in ends.tolist()
+    )  # fmt: skip
+
+
+@cache
+def _is_even(length: int, bins: int, dtype: torch.dtype) -> bool:
+    """Whether the bins of so many cells have the same edges in floats as in whole numbers; see `_bin_edges`."""
+    start, past = _bin_edges(torch.tensor([0]), torch.tensor([length - 1]), bins, length + 1, dtype)
+    number = torch.arange(bins)
+    return torch.equal(start[0], number * length // bins) and torch.equal(past[0], -(-(number + 1) * length // bins))
+
+
+class _OneByOne(torch.autograd.Function):
+    """RoI pooling as a loop: cut out a region, let torch cut it into bins. Only for regions that `_are_plain`.
+
+    Autograd by itself would make a gradient as large as the whole map for every region, and add them up. Here one is
+    made, and each region adds to its part of it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Float[Tensor, "N C H W"], image: list[int], ends: list[list[int]], size: tuple[int, int]
+    ) -> Float[Tensor, "R C P Q"]:
+        H, W = features.shape[2:]
+        pooled, places = [], []
+        for i, (x1, y1, x2, y2) in zip(image, ends, strict=True):
+            crop = features[i, :, y1 : y2 + 1, x1 : x2 + 1]
+            reaches_out = x2 == W or y2 == H
+            if reaches_out:  # no cell of the map is less than what stands beyond its border
+                crop = F.pad(crop, (0, int(x2 == W), 0, int(y2 == H)), value=-math.inf)
+            values, place = F.adaptive_max_pool2d(crop, size, return_indices=True)  # (C, P, Q) each
+            pooled.append(values.masked_fill(values == -math.inf, 0) if reaches_out else values)
+            places.append(place)  # of the winner among the cells of the region
+        ctx.save_for_backward(*places)
+        ctx.of_map, ctx.of_regions = features.shape, (image, ends)
+        return torch.stack(pooled)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "R C P Q"]) -> tuple[Float[Tensor, "N C H W"], None, None, None]:
+        _, C, H, W = ctx.of_map
+        total = gradient.new_zeros(ctx.of_map)
+        for of_region, place, i, (x1, y1, x2, y2) in zip(gradient, ctx.saved_tensors, *ctx.of_regions, strict=True):
+            h, w = y2 + 1 - y1, x2 + 1 - x1
+            crop = gradient.new_zeros(C, h * w).scatter_add_(1, place.flatten(1), of_region.flatten(1)).view(C, h, w)
+            total[i, :, y1 : y2 + 1, x1 : x2 + 1].add_(crop[:, : H - y1, : W - x1])
+        return total, None, None, None
+
+
+# --- RoI pooling of many regions ---------------------------------------------------------------------------------
+
+
+class _Largest(torch.autograd.Function):
+    """The largest cell of each rectangle, channel by channel; the gradient goes to the cell that won."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Float[Tensor, "N C H W"],
+        height: Int[Tensor, "R P Q"],
+        width: Int[Tensor, "R P Q"],
+        corner: Int[Tensor, "R P Q"],
+    ) -> Float[Tensor, "R C P Q"]:
+        N, C, H, W = features.shape
+        # Regions overlap and share bins: compute each rectangle once. Its size and corner are written as one number,
+        # size first, so that `unique`, which sorts, brings rectangles of one shape together.
+        L = N * H * W + 1
+        rectangle, which = ((height * (W + 1) + width) * L + corner).unique(return_inverse=True)  # (U,), (R, P, Q)
+        values, winner = _winners(_as_cells(features), rectangle // L, rectangle % L, W)
+        ctx.save_for_backward(winner, which)
+        ctx.of_map = features.shape
+        # In memory the channels stay side by side (torch.channels_last): turning them round would take its time.
+        return values.index_select(0, which.flatten()).view(*which.shape, C).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "R C P Q"]) -> tuple[Float[Tensor, "N C H W"], None, None, None]:
+        """Fast R-CNN, equation 4: a cell gets the gradients of all bins that it won, in all regions."""
+        N, C, H, W = ctx.of_map
+        winner, which = ctx.saved_tensors
+        total = gradient.new_zeros(C, N * H * W + 1)
+        regions = max(1, BLOCK_BACK // max(1, which[:1].numel()))  # at a time
+        for of_regions, some in zip(gradient.split(regions), which.split(regions), strict=True):
+            index = winner.index_select(0, some.flatten()).t().long()  # (C, n*P*Q)
+            total.scatter_add_(1, index.contiguous(), of_regions.transpose(0, 1).reshape(index.shape))
+        return total[:, :-1].view(C, N, H, W).transpose(0, 1), None, None, None
 
 
 def _winners(
-    cells: Float[Tensor, "L C"],
-    height: Int[Tensor, " B"],
-    width: Int[Tensor, " B"],
-    corner: Int[Tensor, " B"],
-    row_length: int,
-) -> Int[Tensor, "B C"]:
-    """Find the largest cell of each rectangle, for each channel: its row in `cells`.
+    cells: Float[Tensor, "L C"], shape: Int[Tensor, " U"], corner: Int[Tensor, " U"], row_length: int
+) -> tuple[Float[Tensor, "U C"], Int[Tensor, "U C"]]:
+    """Find the largest cell of each rectangle, for each channel: its value, and its row in `cells`.
 
     Args:
         cells: the cells of all maps, row by row.
-        height, width: of each rectangle, at least 1.
-        corner: its first cell. A rectangle of 1 x 1 may also stand behind the last cell, where nothing is read.
+        shape: of each rectangle, height * (row_length + 1) + width; rectangles of one shape stand together.
+        corner: its first cell. A rectangle of 1 x 1 may also stand behind the last cell, where all is 0.
         row_length: cells in a row of a map.
     """
-    L, C = len(cells) + 1, cells.shape[1]
+    C = cells.shape[1]
+    values, winners = cells.new_empty(len(corner), C), corner.new_empty(len(corner), C, dtype=torch.int32)
     if len(corner) == 0:
-        return corner.new_zeros(0, C)
+        return values, winners
     # A few small regions touch little of the map: only what lies between their first cell and their last is copied.
-    first, past = int(corner.min()), int((corner + (height - 1) * row_length + width).max())
-    cells = cells[first:past].contiguous()
-    # Regions overlap and share bins: compute each rectangle once. Its size and corner are written as one number, size
-    # first, so that `unique`, which sorts, brings rectangles of one shape together.
-    rectangle, which = ((height * (row_length + 1) + width) * L + corner).unique(return_inverse=True)  # (U,), (B,)
-    shapes, counts = (rectangle // L).unique_consecutive(return_counts=True)
-    corners = (rectangle % L).split(counts.tolist())
-    found = []
-    for shape, corners_of_shape in zip(shapes.tolist(), corners, strict=True):
-        h, w = divmod(shape, row_length + 1)
+    last = corner + (shape // (row_length + 1) - 1) * row_length + shape % (row_length + 1)
+    first, past = int(corner.min()), int(last.max())
+    cells = F.pad(cells[first:past], (0, 0, 0, max(0, past - len(cells)))).contiguous()
+    shapes, counts = shape.unique_consecutive(return_counts=True)
+    row = 0
+    for number, corners in zip(shapes.tolist(), corner.split(counts.tolist()), strict=True):
+        h, w = divmod(number, row_length + 1)
         down, across = torch.arange(h, device=cells.device), torch.arange(w, device=cells.device)
         offset = (down[:, None] * row_length + across).flatten()  # (h*w,)
-        for some in corners_of_shape.split(max(1, BLOCK // (h * w))):
+        for some in corners.split(max(1, BLOCK // (h * w))):
             inside = some[:, None] + offset  # (n, h*w)
-            if h == w == 1:  # a single cell wins without a comparison
-                found.append(inside.expand(-1, C))
-                continue
-            # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
             rows = cells.index_select(0, (inside - first).flatten())  # (n*h*w, C)
+            # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
             picture = rows.view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
-            _, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1), 0..h*w - 1
-            found.append(inside.gather(1, place.flatten(1)))
-    return torch.cat(found).index_select(0, which)
+            value, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1); place in 0..h*w - 1
+            done = slice(row, row + len(some))
+            values[done], winners[done] = value.flatten(1), inside.gather(1, place.flatten(1))
+            row += len(some)
+    return values, winners
 
 
 # --- the weights of RoI align ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
@@ -138,26 +139,27 @@ def roi_align_slowly(features, regions, P, Q, scale, sampling_ratio, aligned):
 # --- RoI pooling -------------------------------------------------------------------------------------------------
 
 
-@given(case=pooling_cases())
-def test_roi_pool_is_torchvisions_in_values_and_gradients(case):
-    ours, gradient = value_and_gradient(roi.roi_pool, *case)
+@given(case=pooling_cases(), few=st.sampled_from([0, roi.FEW]))
+def test_roi_pool_is_torchvisions_in_values_and_gradients(case, few):
+    with patch.object(roi, "FEW", few):  # 0: no case is pooled region by region
+        ours, gradient = value_and_gradient(roi.roi_pool, *case)
     theirs, their_gradient = value_and_gradient(torchvision.ops.roi_pool, *case)
     assert torch.equal(ours, theirs)
     torch.testing.assert_close(gradient, their_gradient, rtol=0, atol=1e-6)
 
 
-@given(case=pooling_cases())
-def test_roi_pool_and_its_winners_are_what_the_loop_says(case):
+@given(case=pooling_cases(), few=st.sampled_from([0, roi.FEW]))
+def test_roi_pool_and_its_winners_are_what_the_loop_says(case, few):
     features, regions, size, scale = case
     features, regions = features.double(), [boxes.double() for boxes in regions]
     P, Q = (size, size) if isinstance(size, int) else size
     slow, winners = roi_pool_slowly(features, regions, P, Q, scale)
     features.requires_grad_()
-    pooled = roi.roi_pool(features, regions, size, scale)
+    with patch.object(roi, "FEW", few):
+        pooled = roi.roi_pool(features, regions, size, scale)
+        # A gradient of 1 for each bin counts how often a cell won: ties go to the first, empty bins to nobody.
+        pooled.sum().backward()
     assert torch.equal(pooled.detach(), slow)
-
-    # A gradient of 1 for each bin counts how often a cell won: ties go to the first, empty bins to nobody.
-    pooled.sum().backward()
     won = torch.zeros_like(features)
     for winner in winners:
         if winner is not None:
@@ -228,8 +230,37 @@ def test_nan_in_the_features_is_seen_in_the_bin():
     assert pooled.isnan().flatten().tolist() == [True, False]
 
 
-def test_a_few_regions_somewhere_on_the_map_pool_as_among_many():
+def test_regions_that_end_with_the_image_are_pooled_one_by_one_and_as_by_torchvision():
+    # 112 pixels are 7 cells, 0 to 6. The far edge of a box that ends with the image rounds to cell 7, which is not
+    # there; where a bin has no other cell, it is empty, and nobody gets its gradient.
+    features = torch.rand(2, 3, 7, 7, generator=generator(0)) - 2  # all below 0
+    regions = [torch.tensor([[0.0, 0, 112, 112], [96, 40, 112, 60]]), torch.tensor([[30.0, 96, 50, 112]])]
+    ends = roi._rounded(torch.cat(regions) / 16)
+    assert roi._are_plain(ends, (7, 7), (7, 7), torch.float32)
+    ours, gradient = value_and_gradient(roi.roi_pool, features, regions, 7, 1 / 16)
+    theirs, their_gradient = value_and_gradient(torchvision.ops.roi_pool, features, regions, 7, 1 / 16)
+    assert (ours == 0).sum() > 0
+    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(gradient, their_gradient, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_regions_whose_bins_adaptive_pooling_would_cut_otherwise_are_left_to_the_other_way(dtype):
+    features = torch.rand(1, 2, 130, 1, generator=generator(0), dtype=dtype)
+    for length in range(1, 130):
+        regions = [torch.tensor([[0.0, 0, 0, length - 1]], dtype=dtype)]
+        for size in (7, 14):
+            theirs = torchvision.ops.roi_pool(features, regions, size)
+            assert torch.equal(roi.roi_pool(features, regions, size), theirs), f"{length} cells in {size} bins"
+    # And there are such lengths.
+    assert not roi._is_even(57, 7, torch.float32)
+    assert not roi._is_even(29, 7, torch.float64)
+    assert roi._is_even(57, 7, torch.float64)
+
+
+def test_a_few_regions_somewhere_on_the_map_pool_as_among_many(monkeypatch):
     # Only the stretch of cells that the regions touch is brought in order: it may begin and end anywhere.
+    monkeypatch.setattr(roi, "FEW", 0)
     features = torch.rand(2, 3, 9, 8, generator=generator(0))
     corner = torch.rand(40, 2, generator=generator(1)) * 14 - 3
     boxes = torch.cat([corner, corner + 4 * torch.rand(40, 2, generator=generator(2))], dim=1)
