@@ -28,9 +28,8 @@ from torch import Tensor
 
 Regions = Sequence[Float[Tensor, "_ 4"]] | Float[Tensor, "_ 5"]
 
-# So few regions, of so few channels in all, are pooled one by one: to lay out the bins of all of them at once takes
-# half a millisecond by itself.
-FEW, FEW_CHANNELS = 16, 2048
+# So few regions, of so few values in all, are pooled one by one: to lay out all bins at once takes half a millisecond.
+FEW, FEW_VALUES = 16, 1_000_000
 # So many cells, and in the backward pass so many bins, are worked on at a time: they stay in the processor's cache.
 BLOCK, BLOCK_BACK = 2048, 512
 # So many cells away a region of `roi_align` may end. It is looked at point by point, on the map and off it.
@@ -74,8 +73,7 @@ def roi_pool(
     image, boxes = _in_cells(features, regions, spatial_scale)
     H, W = features.shape[2:]
     ends = _rounded(boxes)  # (R, 4): the first and the last cell of each region
-    are_few = 0 < len(boxes) <= FEW and len(boxes) * features.shape[1] <= FEW_CHANNELS
-    if are_few and _are_plain(ends, (P, Q), (H, W), boxes.dtype):
+    if 0 < len(boxes) <= FEW and _are_plain(ends.tolist(), features.shape, P, Q, boxes.dtype):
         return _OneByOne.apply(features, image.tolist(), ends.tolist(), (P, Q))
     x1, y1, x2, y2 = ends.unbind(dim=1)  # (R,) each
     top, bottom = _bin_edges(y1, y2, P, H, boxes.dtype)  # (R, P), (R, P)
@@ -182,17 +180,18 @@ def _bin_edges(
 # --- RoI pooling of a few regions --------------------------------------------------------------------------------
 
 
-def _are_plain(ends: Int[Tensor, "R 4"], size: tuple[int, int], of_map: tuple[int, int], dtype: torch.dtype) -> bool:
-    """Whether torch's adaptive pooling would cut each of these regions into the same bins as `_bin_edges` does.
+def _are_plain(ends: list[list[int]], of_maps: tuple[int, ...], P: int, Q: int, dtype: torch.dtype) -> bool:
+    """Whether torch's adaptive pooling would cut each region into the same bins as `_bin_edges` does, and be quicker.
 
     A region may reach one cell over the far border, as a box does that ends with the image.
     """
-    (P, Q), (H, W) = size, of_map
-    return all(
-        0 <= x1 < W and 0 <= y1 < H and x1 <= x2 <= W and y1 <= y2 <= H
-        and _is_even(x2 - x1 + 1, Q, dtype) and _is_even(y2 - y1 + 1, P, dtype)
-        for x1, y1, x2, y2 in ends.tolist()
-    )  # fmt: skip
+    _, C, H, W = of_maps
+    lengths = [(y2 - y1 + 1, x2 - x1 + 1) for x1, y1, x2, y2 in ends]
+    return (
+        all(0 <= x1 < W and 0 <= y1 < H and x1 <= x2 <= W and y1 <= y2 <= H for x1, y1, x2, y2 in ends)
+        and C * sum(h * w for h, w in lengths) <= FEW_VALUES
+        and all(_is_even(h, P, dtype) and _is_even(w, Q, dtype) for h, w in lengths)
+    )
 
 
 @cache

@@ -235,8 +235,8 @@ def test_regions_that_end_with_the_image_are_pooled_one_by_one_and_as_by_torchvi
     # there; where a bin has no other cell, it is empty, and nobody gets its gradient.
     features = torch.rand(2, 3, 7, 7, generator=generator(0)) - 2  # all below 0
     regions = [torch.tensor([[0.0, 0, 112, 112], [96, 40, 112, 60]]), torch.tensor([[30.0, 96, 50, 112]])]
-    ends = roi._rounded(torch.cat(regions) / 16)
-    assert roi._are_plain(ends, (7, 7), (7, 7), torch.float32)
+    ends = roi._rounded(torch.cat(regions) / 16).tolist()
+    assert roi._are_plain(ends, features.shape, 7, 7, torch.float32)
     ours, gradient = value_and_gradient(roi.roi_pool, features, regions, 7, 1 / 16)
     theirs, their_gradient = value_and_gradient(torchvision.ops.roi_pool, features, regions, 7, 1 / 16)
     assert (ours == 0).sum() > 0
