@@ -37,8 +37,8 @@ def main() -> int:
         (128, "small", 16, 128, 512, [torchvisions, loop]),
         (128, "mixed", 16, 600, 512, [torchvisions, loop]),
         (128, "large", 300, 790, 512, [torchvisions, loop]),
-        # Few regions. The first three are pooled one by one as well. (For one small region both take the same, and with
-        # 112 channels the loop less: a fifth of a millisecond in all, and to check the input takes half as long again.)
+        # Few regions; the small ones are pooled one by one as well. (For a single small one both take the same; with
+        # 112 channels the loop takes less: a fifth of a millisecond, and to check the input takes half as long again.)
         (2, "small", 16, 128, 512, [loop]),
         (8, "small", 16, 128, 112, [loop]),
         (16, "small", 16, 128, 112, [loop]),
