@@ -45,6 +45,7 @@ class HeadSettings:
 
     pool_size: tuple[int, int] = (7, 7)  # rows and columns, section 2.1; vehicles are wide, (5, 8) suits them
     align: bool = False  # RoI align with 2 x 2 samples a bin in place of RoI pooling (lesson 06)
+    aligned: bool = False  # and if so, with a cell's value at its centre; False as torchvision's own detectors
     hidden: int = 4096  # D, VGG16's; a small backbone does well with 256
     batch_norm: bool = False  # after fc6, before its ReLU: a network that starts from random weights learns faster
     class_agnostic: bool = False  # one box for all classes in place of one a class
@@ -132,10 +133,11 @@ class RoIHead(nn.Module):
         Returns:
             Class scores (logits), and deltas times `DELTA_WEIGHTS`.
         """
-        if self.settings.align:
-            pooled = roi_align(features, regions, self.settings.pool_size, 1 / self.stride, sampling_ratio=2)
+        s = self.settings
+        if s.align:
+            pooled = roi_align(features, regions, s.pool_size, 1 / self.stride, 2, s.aligned)  # (R, K, 7, 7)
         else:
-            pooled = roi_pool(features, regions, self.settings.pool_size, 1 / self.stride)  # (R, K, 7, 7)
+            pooled = roi_pool(features, regions, s.pool_size, 1 / self.stride)
         hidden = F.relu(self.fc6(pooled.flatten(1)))  # (R, D)
         hidden = F.relu(self.fc7(hidden))
         return self.classifier(hidden), self.regressor(hidden).unflatten(1, (-1, 4))

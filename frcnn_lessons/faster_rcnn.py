@@ -44,7 +44,7 @@ HEAD = HeadSettings(regions=128, background_iou=(0.0, 0.5))
 # For the street scenes with `backbones.efficientnet_lite0`, found by trying. Vehicles lie and are 14 to 150 pixels
 # large, four a scene at most: few anchors and regions are enough. At an IoU of 0.7 nearly half of them would have no
 # anchor but their best one. Not the paper's are RoI align (a cell is 16 pixels, some cars are 30) and, as torchvision
-# has it, that anchors across the border are trained on.
+# has both, that it is not `aligned` and that anchors across the border are trained on: so we can be compared with it.
 STREETS_RPN = RPNSettings(
     sizes=(24, 48, 80, 128),
     ratios=(0.4, 0.75),
@@ -189,7 +189,7 @@ def torchvision_twin(model: FasterRCNN, detect_only: bool = False) -> Torchvisio
         box_positive_fraction=h.foreground_share,
     )
     theirs.rpn.min_size = r.min_size
-    theirs.roi_heads.box_roi_pool = _Pool(h.align, h.pool_size, 1 / backbone.stride)
+    theirs.roi_heads.box_roi_pool = _Pool(h, 1 / backbone.stride)
     theirs.transform = _NoResize(1, 1, mean, std, size_divisible=backbone.stride)
     return theirs.train(model.training)
 
@@ -279,10 +279,10 @@ class _Pool(nn.Module):
     and has no RoI pooling.
     """
 
-    def __init__(self, align: bool, size: tuple[int, int], scale: float) -> None:
+    def __init__(self, settings: HeadSettings, scale: float) -> None:
         super().__init__()
-        self.pool = partial(roi_align, sampling_ratio=2) if align else roi_pool
-        self.size, self.scale = size, scale
+        self.pool = partial(roi_align, sampling_ratio=2, aligned=settings.aligned) if settings.align else roi_pool
+        self.size, self.scale = settings.pool_size, scale
 
     def forward(self, features: dict[str, Tensor], regions: list[Tensor], _: list[tuple[int, int]]) -> Tensor:
         return self.pool(features["0"], regions, self.size, self.scale)

@@ -58,7 +58,8 @@ def roi_pool(
     Returns:
         The regions of the first image, then of the second, and so on. The gradient of a bin goes to the one cell that
         won it (the first in reading order, if several are equal); what a cell wins in several bins adds up.
-        A NaN in a bin makes the bin NaN (torchvision leaves it out).
+        A NaN in a bin makes the bin NaN (torchvision leaves it out). The channels of a bin may stand side by side in
+        memory: string a region's numbers together by `flatten(1)`, not by `view`.
 
     Raises:
         ValueError: if the regions do not fit the images, one of them is not finite, or `spatial_scale` is not above 0.
@@ -120,8 +121,8 @@ def roi_align(
         sampling_ratio: a bin has so many points across and down; 0 or less: as many as the bin is long in cells,
             rounded up.
         aligned: True takes a cell's value to stand at its centre, half a cell in from its edge, as boxes measured at
-            edges need it. False, as in the first published code, puts it at the edge, so that all is seen half a cell
-            too far up and left; no region is then less than one cell long.
+            edges need it. False, as in the first published code, puts it at the edge, so that all is read half a cell
+            too far right and down; no region is then less than one cell long.
 
     Returns:
         As `roi_pool`. Each bin is a weighted sum of cells, so its gradient is shared out by the same weights.
@@ -143,7 +144,7 @@ def roi_align(
     cell = (image[:, None, None] * H + row)[:, :, None, :, None] * W + column[:, None, :, None, :]
 
     cells = _as_cells(features)  # (N*H*W, C)
-    cells = cells.to(torch.promote_types(cells.dtype, torch.float32))  # half precision is summed up in float32
+    cells = cells.to(_precise(cells))
     # Sums of rows of a table, each with its weight, are what language models call an embedding bag.
     bags = (len(boxes) * P * Q, row.shape[2] * column.shape[2])
     pooled = F.embedding_bag(
@@ -189,7 +190,7 @@ def _are_plain(ends: list[list[int]], of_maps: tuple[int, ...], P: int, Q: int, 
     lengths = [(y2 - y1 + 1, x2 - x1 + 1) for x1, y1, x2, y2 in ends]
     return (
         all(0 <= x1 < W and 0 <= y1 < H and x1 <= x2 <= W and y1 <= y2 <= H for x1, y1, x2, y2 in ends)
-        and C * sum(h * w for h, w in lengths) <= FEW_VALUES
+        and 0 < C * sum(h * w for h, w in lengths) <= FEW_VALUES
         and all(_is_even(h, P, dtype) and _is_even(w, Q, dtype) for h, w in lengths)
     )
 
@@ -224,18 +225,19 @@ class _OneByOne(torch.autograd.Function):
             pooled.append(values.masked_fill(values == -math.inf, 0) if reaches_out else values)
             places.append(place)  # of the winner among the cells of the region
         ctx.save_for_backward(*places)
-        ctx.of_map, ctx.of_regions = features.shape, (image, ends)
+        ctx.of_map, ctx.dtype, ctx.of_regions = features.shape, features.dtype, (image, ends)
         return torch.stack(pooled)
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "R C P Q"]) -> tuple[Float[Tensor, "N C H W"], None, None, None]:
         _, C, H, W = ctx.of_map
-        total = gradient.new_zeros(ctx.of_map)
+        total = gradient.new_zeros(ctx.of_map, dtype=_precise(gradient))
+        gradient = gradient.to(total.dtype)
         for of_region, place, i, (x1, y1, x2, y2) in zip(gradient, ctx.saved_tensors, *ctx.of_regions, strict=True):
             h, w = y2 + 1 - y1, x2 + 1 - x1
             crop = gradient.new_zeros(C, h * w).scatter_add_(1, place.flatten(1), of_region.flatten(1)).view(C, h, w)
             total[i, :, y1 : y2 + 1, x1 : x2 + 1].add_(crop[:, : H - y1, : W - x1])
-        return total, None, None, None
+        return total.to(ctx.dtype), None, None, None
 
 
 # --- RoI pooling of many regions ---------------------------------------------------------------------------------
@@ -260,20 +262,24 @@ class _Largest(torch.autograd.Function):
         values, winner = _winners(_as_cells(features), rectangle // L, rectangle % L, W)
         ctx.save_for_backward(winner, which)
         ctx.of_map = features.shape
-        # In memory the channels stay side by side (torch.channels_last): turning them round would take its time.
-        return values.index_select(0, which.flatten()).view(*which.shape, C).permute(0, 3, 1, 2)
+        # In memory the channels stay side by side: turning them round would take its time. It is written into `pooled`
+        # because what an autograd function returns can be changed in place only if it is no view.
+        R, P, Q = which.shape
+        pooled = torch.empty((R, C, P, Q), dtype=values.dtype, device=values.device, memory_format=torch.channels_last)
+        torch.index_select(values, 0, which.flatten(), out=pooled.permute(0, 2, 3, 1).view(which.numel(), C))
+        return pooled
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "R C P Q"]) -> tuple[Float[Tensor, "N C H W"], None, None, None]:
         """Fast R-CNN, equation 4: a cell gets the gradients of all bins that it won, in all regions."""
         N, C, H, W = ctx.of_map
         winner, which = ctx.saved_tensors
-        total = gradient.new_zeros(C, N * H * W + 1)
+        total = gradient.new_zeros(C, N * H * W + 1, dtype=_precise(gradient))
         regions = max(1, BLOCK_BACK // max(1, which[:1].numel()))  # at a time
         for of_regions, some in zip(gradient.split(regions), which.split(regions), strict=True):
             index = winner.index_select(0, some.flatten()).t().long()  # (C, n*P*Q)
-            total.scatter_add_(1, index.contiguous(), of_regions.transpose(0, 1).reshape(index.shape))
-        return total[:, :-1].view(C, N, H, W).transpose(0, 1), None, None, None
+            total.scatter_add_(1, index.contiguous(), of_regions.transpose(0, 1).reshape(index.shape).to(total.dtype))
+        return total[:, :-1].view(C, N, H, W).transpose(0, 1).to(gradient.dtype), None, None, None
 
 
 def _winners(
@@ -289,7 +295,7 @@ def _winners(
     """
     C = cells.shape[1]
     values, winners = cells.new_empty(len(corner), C), corner.new_empty(len(corner), C, dtype=torch.int32)
-    if len(corner) == 0:
+    if values.numel() == 0:
         return values, winners
     # A few small regions touch little of the map: only what lies between their first cell and their last is copied.
     last = corner + (shape // (row_length + 1) - 1) * row_length + shape % (row_length + 1)
@@ -305,7 +311,7 @@ def _winners(
             inside = some[:, None] + offset  # (n, h*w)
             rows = cells.index_select(0, (inside - first).flatten())  # (n*h*w, C)
             # A small picture for each rectangle, channels last in memory: there torch's max pooling is fastest.
-            picture = rows.view(-1, h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
+            picture = rows.view(len(some), h, w, C).permute(0, 3, 1, 2)  # (n, C, h, w)
             value, place = F.max_pool2d(picture, (h, w), return_indices=True)  # (n, C, 1, 1); place in 0..h*w - 1
             done = slice(row, row + len(some))
             values[done], winners[done] = value.flatten(1), inside.gather(1, place.flatten(1))
@@ -353,6 +359,11 @@ def _as_cells(features: Float[Tensor, "N C H W"]) -> Float[Tensor, "L C"]:
     return features.permute(0, 2, 3, 1).flatten(0, 2)  # (N*H*W, C)
 
 
+def _precise(x: Tensor) -> torch.dtype:
+    """What numbers like these are summed up in: float32 for half precision."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _pair(output_size: int | tuple[int, int]) -> tuple[int, int]:
     P, Q = (output_size, output_size) if isinstance(output_size, int) else output_size
     if min(P, Q) < 1:
@@ -393,4 +404,4 @@ def _in_cells(
     if not boxes.isfinite().all():
         row = int(torch.nonzero(~boxes.isfinite().all(dim=1))[0])
         raise ValueError(f"regions must be finite; region {row} is {boxes[row].tolist()}")
-    return image, boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)) * spatial_scale
+    return image, boxes.detach().to(_precise(boxes)) * spatial_scale

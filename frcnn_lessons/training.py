@@ -24,7 +24,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,7 +236,12 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
         self.generators = {**_generators_of(model, loader), **generators}
         # What must be the same in a checkpoint for this training to be the one to go on with.
-        self.plan = {**asdict(settings), "steps an epoch": len(loader), "trained parameters": list(self.trained)}
+        self.plan = {
+            **asdict(settings),
+            **_settings_of(model),
+            "steps an epoch": len(loader),
+            "trained parameters": list(self.trained),
+        }
         self.history, self.epoch = History(), 0
 
     def step(self, batch: Sequence[Any], where: str) -> dict[str, float]:
@@ -549,6 +554,16 @@ def _generators_of(model: nn.Module, loader: DataLoader) -> dict[str, torch.Gene
         for name, owner in {**owners, "loader": loader, "sampler": loader.sampler}.items()
     }
     return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+
+
+def _settings_of(model: nn.Module) -> dict[str, Any]:
+    """The choices of the modules that keep a dataclass of them in `self.settings`: {"head.box_weight": 1.0, ...}."""
+    return {
+        f"{name}.{field}".lstrip("."): value
+        for name, module in model.named_modules()
+        if is_dataclass(settings := getattr(module, "settings", None)) and not isinstance(settings, type)
+        for field, value in asdict(settings).items()
+    }
 
 
 def _to(item: Any, device: torch.device) -> Any:

@@ -396,6 +396,41 @@ def test_half_precision_goes_in_and_comes_out_but_places_no_region(pool, dtype):
     assert features.grad.dtype == dtype
 
 
+@pytest.mark.parametrize("pool", POOLS[:2], ids=POOL_NAMES[:2])  # (a pyramid is several)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [16, 300])
+def test_gradients_in_half_precision_are_rounded_once_and_not_at_every_sum(pool, dtype, count):
+    # Hundreds of bins look at the same few cells. Summed up in bfloat16, 1 added to 256 is lost.
+    features = torch.rand(1, 2, 4, 4, generator=generator(0)).to(dtype)
+    corner = torch.rand(count, 2, generator=generator(1)) * 2
+    regions = [torch.cat([corner, corner + 1], dim=1)]
+    _, gradient = value_and_gradient(lambda f: pool(f, regions, 7, 1.0), features)
+    _, exact = value_and_gradient(lambda f: pool(f.float(), regions, 7, 1.0).to(dtype), features)
+    torch.testing.assert_close(gradient.float(), exact.float(), rtol=torch.finfo(dtype).eps, atol=1e-2)
+
+
+@pytest.mark.parametrize("few", [0, roi.FEW])
+@pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
+def test_what_comes_out_may_be_changed_in_place(pool, few, monkeypatch):
+    # nn.ReLU(inplace=True) stands first in many a head.
+    monkeypatch.setattr(roi, "FEW", few)
+    regions = [torch.tensor([[0.0, 0, 4, 4], [1, 2, 7, 8]])]
+    results = []
+    for change in (torch.relu, torch.relu_):
+        features = (torch.rand(1, 2, 8, 8, generator=generator(0)) - 0.5).requires_grad_()
+        pooled = change(pool(features, regions, 3, 1.0))
+        (pooled * torch.arange(pooled.numel()).view(pooled.shape)).sum().backward()
+        results.append((pooled.detach(), features.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("pool", POOLS[:1], ids=POOL_NAMES[:1])
+def test_maps_without_channels_give_bins_without_channels(pool):
+    for count in (1, 40):
+        assert pool(torch.rand(1, 0, 8, 8), [torch.rand(count, 4)], 3, 1.0).shape == (count, 0, 3, 3)
+
+
 @pytest.mark.parametrize("pool", POOLS, ids=POOL_NAMES)
 def test_features_in_any_order_of_memory_pool_the_same(pool):
     features = torch.rand(2, 3, 9, 7, generator=generator(0))

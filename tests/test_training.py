@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.training import (
     CheckpointError,
     Settings,
@@ -248,6 +249,16 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(checkpoin
     frozen = TinyDetector(seed=5)
     frozen.norm.requires_grad_(False)
     assert "trained parameters" in refused(checkpoint, frozen)
+
+
+def test_a_checkpoint_of_a_head_with_other_choices_is_refused_with_the_difference(tmp_path):
+    # lambda is in no tensor: the weights alone would fit.
+    model, path = TinyDetector(), tmp_path / "tiny.pth"
+    model.head.settings = HeadSettings()
+    train(model, loader(), SETTINGS, checkpoint=path)
+    other = TinyDetector(seed=5)
+    other.head.settings = HeadSettings(box_weight=10.0)
+    assert "head.box_weight was 1.0 and is 10.0" in refused(path, other)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
