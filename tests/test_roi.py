@@ -531,7 +531,9 @@ def test_roi_align_of_detectron2s_published_case(unit_cases):
         torch.testing.assert_close(pooled[0, 0], torch.tensor(case[f"aligned_{str(aligned).lower()}"]).float())
 
 
-def test_pooling_of_torchvisions_published_loops(unit_cases):
+@pytest.mark.parametrize("few", [0, roi.FEW])
+def test_pooling_of_torchvisions_published_loops(unit_cases, few, monkeypatch):
+    monkeypatch.setattr(roi, "FEW", few)
     case = unit_cases["roi_ops_torchvision_reference"]
     features, table = torch.tensor(case["input"]), torch.tensor(case["rois"]).float()
     doubled = table * torch.tensor([1.0, 2, 2, 2, 2])
