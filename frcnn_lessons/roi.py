@@ -225,19 +225,19 @@ class _OneByOne(torch.autograd.Function):
             pooled.append(values.masked_fill(values == -math.inf, 0) if reaches_out else values)
             places.append(place)  # of the winner among the cells of the region
         ctx.save_for_backward(*places)
-        ctx.of_map, ctx.dtype, ctx.of_regions = features.shape, features.dtype, (image, ends)
+        ctx.of_map, ctx.of_regions = features.shape, (image, ends)
         return torch.stack(pooled)
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "R C P Q"]) -> tuple[Float[Tensor, "N C H W"], None, None, None]:
         _, C, H, W = ctx.of_map
         total = gradient.new_zeros(ctx.of_map, dtype=_precise(gradient))
-        gradient = gradient.to(total.dtype)
-        for of_region, place, i, (x1, y1, x2, y2) in zip(gradient, ctx.saved_tensors, *ctx.of_regions, strict=True):
+        of_bins = gradient.to(total.dtype)
+        for of_region, place, i, (x1, y1, x2, y2) in zip(of_bins, ctx.saved_tensors, *ctx.of_regions, strict=True):
             h, w = y2 + 1 - y1, x2 + 1 - x1
-            crop = gradient.new_zeros(C, h * w).scatter_add_(1, place.flatten(1), of_region.flatten(1)).view(C, h, w)
+            crop = total.new_zeros(C, h * w).scatter_add_(1, place.flatten(1), of_region.flatten(1)).view(C, h, w)
             total[i, :, y1 : y2 + 1, x1 : x2 + 1].add_(crop[:, : H - y1, : W - x1])
-        return total.to(ctx.dtype), None, None, None
+        return total.to(gradient.dtype), None, None, None
 
 
 # --- RoI pooling of many regions ---------------------------------------------------------------------------------
@@ -300,7 +300,10 @@ def _winners(
     # A few small regions touch little of the map: only what lies between their first cell and their last is copied.
     last = corner + (shape // (row_length + 1) - 1) * row_length + shape % (row_length + 1)
     first, past = int(corner.min()), int(last.max())
-    cells = F.pad(cells[first:past], (0, 0, 0, max(0, past - len(cells)))).contiguous()
+    behind = max(0, past - len(cells))
+    cells = cells[first:past].contiguous()
+    if behind:
+        cells = F.pad(cells, (0, 0, 0, behind))
     shapes, counts = shape.unique_consecutive(return_counts=True)
     row = 0
     for number, corners in zip(shapes.tolist(), corner.split(counts.tolist()), strict=True):
