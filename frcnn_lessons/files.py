@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# The checkout that the package is run from, if it is run from one: where notebooks/ and data/ are, and build/ will be.
+CHECKOUT = Path(__file__).resolve().parents[1]
+
 
 def data_folder() -> Path:
     """Where the course puts data that it makes or fetches.
@@ -20,9 +23,8 @@ def data_folder() -> Path:
     """
     if named := os.environ.get("FRCNN_LESSONS_DATA"):
         return Path(named).expanduser().resolve()
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
-        return checkout / "data"
+    if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "data").is_dir():
+        return CHECKOUT / "data"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frcnn-lessons"
 
 

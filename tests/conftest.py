@@ -8,7 +8,7 @@ import jaxtyping
 import matplotlib.font_manager  # noqa: F401  (on a new machine it lists all fonts, and would say so in a notebook)
 import pytest
 
-# `notebooks.PATIENT_THREADS`, before torch is loaded; the kernels in which pytest runs the notebooks inherit it.
+# `lessons.PATIENT_THREADS`, before torch is loaded; the kernels in which pytest runs the notebooks inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

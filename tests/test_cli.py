@@ -17,7 +17,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
-from frcnn_lessons import cli
+from frcnn_lessons.course import cli
 
 SCRIPT = Path(sys.executable).with_name("frcnn-lessons")
 
@@ -29,7 +29,7 @@ def checkout(tmp_path, monkeypatch):
     for name, source in [("00_start", "print('hello')"), ("01_broken", "1 / 0"), ("02_end", "6 * 7")]:
         notebook = new_notebook(cells=[new_code_cell(source)])
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
     return tmp_path
 
 
@@ -88,7 +88,7 @@ def test_an_unknown_lesson_is_refused_before_anything_runs(checkout, command):
 @pytest.mark.parametrize("command", ["run", "build", "lab"])
 def test_without_a_checkout_the_remedy_is_named(tmp_path, monkeypatch, command):
     # What someone sees who installed the package from a wheel.
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
     result = call(command)
     assert result.exit_code == 1
     assert "clone the repository" in result.output
@@ -97,7 +97,7 @@ def test_without_a_checkout_the_remedy_is_named(tmp_path, monkeypatch, command):
 def test_help_and_doctor_need_no_heavy_import():
     # Where torch or Jupyter is broken, the doctor must still start.
     code = (
-        "import sys; from frcnn_lessons import cli, doctor\n"
+        "import sys; from frcnn_lessons.course import cli, doctor\n"
         "print({'torch', 'numpy', 'jupyterlab', 'nbclient', 'tqdm', 'psutil'} & set(sys.modules) or 'none')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -142,7 +142,7 @@ def test_lab_serves_the_lessons_with_a_kernel_that_starts_and_stops_when_told(tm
         assert server.poll() is None, (tmp_path / "log").read_text()
         assert "python3" in ask(f"{base}/kernelspecs", token)["kernelspecs"]
         names = {entry["name"] for entry in ask(f"{base}/contents", token)["content"]}
-        assert names == {path.name for path in (cli.ROOT / "notebooks").iterdir() if not path.name.startswith(".")}
+        assert names == {path.name for path in (cli.CHECKOUT / "notebooks").iterdir() if not path.name.startswith(".")}
         kernel = ask(f"{base}/kernels", token, "POST")["id"]
         # Ready means that the course can be imported in it, so talk to it.
         client = BlockingKernelClient(connection_file=str(tmp_path / "runtime" / f"kernel-{kernel}.json"))
@@ -150,7 +150,7 @@ def test_lab_serves_the_lessons_with_a_kernel_that_starts_and_stops_when_told(tm
         client.start_channels(hb=False)
         assert client.execute("import frcnn_lessons", reply=True, timeout=60)["content"]["status"] == "ok"
         client.stop_channels()
-        if (cli.ROOT / "notebooks" / "00_start_here.ipynb").is_file():
+        if (cli.CHECKOUT / "notebooks" / "00_start_here.ipynb").is_file():
             assert "/lab/tree/00_start_here.ipynb" in (tmp_path / "log").read_text()
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0

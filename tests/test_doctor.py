@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frcnn_lessons import doctor
-from frcnn_lessons.doctor import Finding, Report
+from frcnn_lessons.course import doctor
+from frcnn_lessons.course.doctor import Finding, Report
 
 GIGABYTE = 2**30
 

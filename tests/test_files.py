@@ -94,5 +94,5 @@ def test_data_goes_where_the_environment_says_else_to_the_checkout(monkeypatch, 
 def test_an_installed_package_without_a_checkout_uses_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("FRCNN_LESSONS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "frcnn_lessons" / "files.py"))
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path / "site-packages")
     assert data_folder() == tmp_path / "frcnn-lessons"

@@ -16,8 +16,8 @@ import torch
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from frcnn_lessons import notebooks
-from frcnn_lessons.notebooks import ABSOLUTE_PATH, EXEMPT, KERNELSPEC, RAISES
+from frcnn_lessons.course import lessons
+from frcnn_lessons.course.lessons import ABSOLUTE_PATH, EXEMPT, KERNELSPEC, RAISES
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
@@ -38,7 +38,7 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
         folder: where it lies; links are relative to it.
         root: the repository, which no link may leave.
     """
-    found = notebooks.unstable(notebook)
+    found = lessons.unstable(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     tags = {id(cell): cell.metadata.get("tags", []) for cell in notebook.cells}
@@ -86,7 +86,7 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
             if not place.is_relative_to(root.resolve()) or not place.exists():
                 found.append(f"the link to {target} leads nowhere")
 
-    if not found and notebooks.normalise(notebook) != notebook:
+    if not found and lessons.normalise(notebook) != notebook:
         found.append("not as `frcnn-lessons build` stores it (times, widget state, versions, tracebacks ...)")
     return found
 
@@ -109,7 +109,7 @@ def good(*more) -> NotebookNode:
         cell.id = f"cell-{position}"
         if cell.cell_type == "code" and cell.source:
             cell.execution_count = next(counts)
-    return notebooks.normalise(new_notebook(cells=cells))
+    return lessons.normalise(new_notebook(cells=cells))
 
 
 def error() -> NotebookNode:
@@ -307,5 +307,5 @@ def test_one_thread_and_two_give_the_same_compared_outputs(threads):
     # Sums in another order differ in the last digits; a lesson may not print those where they are compared.
     if threads == torch.get_num_threads():
         pytest.skip(f"{threads} is this machine's own number: the plain run of notebooks/ does it already")
-    done = compare(*LESSONS, **notebooks.thread_limits(threads))
+    done = compare(*LESSONS, **lessons.thread_limits(threads))
     assert done.returncode == 0, done.stdout

@@ -18,7 +18,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from PIL import Image
 
 from frcnn_lessons import plots
-from frcnn_lessons.results import Result
+from frcnn_lessons.course.results import Result
 from frcnn_lessons.training import History
 
 CLASSES = ("bus", "truck", "car")

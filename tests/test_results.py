@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from frcnn_lessons import results
-from frcnn_lessons.results import Result
+from frcnn_lessons.course import results
+from frcnn_lessons.course.results import Result
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from frcnn_lessons.datasets import street_scenes, streets
+from frcnn_lessons.datasets import streets
 from frcnn_lessons.datasets.sample import DataError
 from frcnn_lessons.datasets.streets import CLASSES, SAMPLE, SPLITS, Scene, render
+from frcnn_lessons.datasets.streets import scenes as drawing
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_FOLDER = ROOT / "data" / "streets-sample"
@@ -140,7 +141,7 @@ def test_the_silhouette_is_where_the_vehicle_was_painted(monkeypatch):
         if not scene.vehicles:
             continue
         with monkeypatch.context() as patch:
-            drawn = street_scenes._draw_vehicle
+            drawn = drawing._draw_vehicle
 
             def unseen(rng, canvas, *rest, drawn=drawn):
                 before = canvas.picture.copy()
@@ -148,7 +149,7 @@ def test_the_silhouette_is_where_the_vehicle_was_painted(monkeypatch):
                 canvas.picture[:] = before
                 return vehicles
 
-            patch.setattr(street_scenes, "_draw_vehicle", unseen)
+            patch.setattr(drawing, "_draw_vehicle", unseen)
             bare = render("test", index)
         changed = np.abs(scene.image.astype(int) - bare.image.astype(int)).max(axis=2) > 0
         seen = np.any([v.seen for v in scene.vehicles], axis=0)
@@ -328,12 +329,13 @@ def is_whole(folder: Path) -> bool:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill -9")
 def test_a_kill_in_the_middle_leaves_no_half_folder_and_the_next_call_succeeds(tmp_path):
     code = FEWER + (
-        "draw = streets.render\n"
+        "from frcnn_lessons.datasets.streets import dataset\n"
+        "draw = dataset.render\n"
         "def slowly(split, index):\n"
         "    if (split, index) == ('train', 4):\n"
         "        print('half-way', flush=True); time.sleep(600)\n"
         "    return draw(split, index)\n"
-        "streets.render = slowly\n"
+        "dataset.render = slowly\n"
         "streets.prepare(sys.argv[1])\n"
     )
     with subprocess.Popen(

@@ -3,7 +3,7 @@
 Much of it is there to be mistaken for a vehicle (kiosks, containers, bus shelters, garages, billboards, bicycles) or
 to stand in front of one (lamp posts, trees, signs, people). It shares its paints with the vehicles.
 
-Units as in `street_pen`: metres for things, pixels of the enlarged picture for places.
+Units as in `pen`: metres for things, pixels of the enlarged picture for places.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from frcnn_lessons.datasets.street_pen import Canvas, Colour, Pen, darker, lighter, mix
-from frcnn_lessons.datasets.street_vehicles import CHROME, DARK, GLASS, PALE_GLASS, TYRE, paint
+from frcnn_lessons.datasets.streets.pen import Canvas, Colour, Pen, darker, lighter, mix
+from frcnn_lessons.datasets.streets.vehicles import CHROME, DARK, GLASS, PALE_GLASS, TYRE, paint
 
 LIT_WINDOW: Colour = (255, 216, 130)
 METAL: Colour = (72, 78, 84)

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from frcnn_lessons import notebooks
-from frcnn_lessons.notebooks import EXEMPT, RAISES, LessonError
+from frcnn_lessons.course import lessons
+from frcnn_lessons.course.lessons import EXEMPT, RAISES, LessonError
 
 SLIDER = """
 def draw(end):
@@ -68,9 +68,9 @@ def built(tmp_path_factory):
     """A built lesson with all kinds of output, and its bytes after the first and after the second build."""
     path = write(tmp_path_factory.mktemp("built") / "07_small.ipynb", *CELLS)
     without_ids(path)
-    notebooks.build(path)
+    lessons.build(path)
     first = path.read_text()
-    notebooks.build(path)
+    lessons.build(path)
     return path, first, path.read_text()
 
 
@@ -122,7 +122,7 @@ def test_the_same_new_cell_gets_the_same_id_on_every_machine(tmp_path):
         (tmp_path / folder).mkdir()
         path = write(tmp_path / folder / "01_x.ipynb", "1", "1", new_markdown_cell("text"))
         without_ids(path)
-        ids.append([cell.id for cell in notebooks.load(path).cells])
+        ids.append([cell.id for cell in lessons.load(path).cells])
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 3, "equal cells need different ids"
 
@@ -130,7 +130,7 @@ def test_the_same_new_cell_gets_the_same_id_on_every_machine(tmp_path):
 def test_ids_that_are_there_stay_and_a_copied_one_is_replaced(tmp_path):
     path = write(tmp_path / "01_x.ipynb", new_code_cell("1", id="first"), new_code_cell("2", id="second"))
     path.write_text(path.read_text().replace("second", "first"))
-    first, second = [cell.id for cell in notebooks.load(path).cells]
+    first, second = [cell.id for cell in lessons.load(path).cells]
     assert first == "first"
     assert re.fullmatch("[0-9a-f]{8}", second)
 
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path, content):
     path = tmp_path / "03_broken.ipynb"
     path.write_text(content)
     with pytest.raises(LessonError, match=r"03_broken\.ipynb is not a notebook"):
-        notebooks.load(path)
+        lessons.load(path)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_output_that_another_run_could_not_repeat_is_refused(tmp_path, source
     path = write(tmp_path / "05_x.ipynb", "1 + 1", source)
     before = path.read_bytes()
     with pytest.raises(LessonError, match=re.escape(message)) as refusal:
-        notebooks.build(path)
+        lessons.build(path)
     assert "05_x.ipynb" in str(refusal.value)
     assert "code cell 2" in str(refusal.value)
     assert path.read_bytes() == before, "a refused lesson was stored"
@@ -168,14 +168,14 @@ def test_an_output_that_another_run_could_not_repeat_is_refused(tmp_path, source
 @pytest.mark.parametrize("text", ["1/2", "image/png", "POST /tag", "https://x.org/home/a", "a/tmp/b", "0x7f", "at 0.5"])
 def test_text_that_only_looks_like_a_path_or_an_address_is_stored(text):
     notebook = new_notebook(cells=[new_code_cell("print(...)", outputs=[new_output("stream", text=text)])])
-    assert notebooks.unstable(notebook) == []
+    assert lessons.unstable(notebook) == []
 
 
 def test_a_lesson_that_fails_is_not_stored(tmp_path):
     path = write(tmp_path / "02_x.ipynb", "print('fine')", "raise ValueError('boxes must be (N, 4)\\nmore')")
     before = path.read_bytes()
     with pytest.raises(LessonError, match=r"02_x\.ipynb, code cell 2: ValueError: boxes must be \(N, 4\) \("):
-        notebooks.build(path)
+        lessons.build(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path], "a temporary file was left behind"
 
@@ -185,14 +185,14 @@ def test_a_lesson_that_fails_is_not_stored(tmp_path):
     [("import time; time.sleep(60)", "took longer than 1 s"), ("import os; os._exit(1)", "the kernel died")],
 )
 def test_a_cell_that_hangs_or_kills_the_kernel_ends_the_run(tmp_path, source, failure):
-    run = notebooks.execute(write(tmp_path / "02_x.ipynb", source), cell_timeout=1)
+    run = lessons.execute(write(tmp_path / "02_x.ipynb", source), cell_timeout=1)
     assert run.failure.startswith(f"02_x.ipynb, code cell 1: {failure}")
 
 
 def test_a_run_writes_the_executed_copy_up_to_the_failure_and_leaves_the_lesson(tmp_path):
     path = write(tmp_path / "02_x.ipynb", "print('reached')", "1 / 0", "print('never')")
     before = path.read_bytes()
-    run = notebooks.run(path, tmp_path / "out")
+    run = lessons.run(path, tmp_path / "out")
     assert run.failure == "02_x.ipynb, code cell 2: ZeroDivisionError: division by zero"
     first, second, third = nbformat.read(tmp_path / "out" / "02_x.ipynb", 4).cells
     assert first.outputs[0].text == "reached\n"
@@ -205,15 +205,15 @@ def test_a_run_measures_the_memory_of_the_kernel_and_its_children(tmp_path):
     # Data loaders work in children; a limit of 3 GB that overlooks them would be no limit.
     hold = "import time; block = bytearray(300 * 2**20); time.sleep(1)"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
-    small = notebooks.execute(write(tmp_path / "01_small.ipynb", "1"))
-    large = notebooks.execute(write(tmp_path / "02_large.ipynb", child))
+    small = lessons.execute(write(tmp_path / "01_small.ipynb", "1"))
+    large = lessons.execute(write(tmp_path / "02_large.ipynb", child))
     assert small.peak_mb < 300 < large.peak_mb  # a kernel by itself takes 80 to 150 MB
     assert large.seconds > 1
 
 
 def test_threads_reach_the_libraries(tmp_path):
     source = "import torch, cv2\nprint(torch.get_num_threads(), cv2.getNumThreads())"
-    run = notebooks.execute(write(tmp_path / "01_x.ipynb", source), threads=1)
+    run = lessons.execute(write(tmp_path / "01_x.ipynb", source), threads=1)
     assert run.notebook.cells[0].outputs[0].text == "1 1\n"
 
 
@@ -224,37 +224,37 @@ def test_threads_of_a_kernel_wait_asleep_unless_the_user_wants_otherwise(tmp_pat
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         if own:
             monkeypatch.setenv("OMP_WAIT_POLICY", own)
-        assert notebooks.execute(path).notebook.cells[0].outputs[0].text == f"{expected}\n"
+        assert lessons.execute(path).notebook.cells[0].outputs[0].text == f"{expected}\n"
 
 
 def test_the_kernel_is_this_python_in_the_folder_of_the_notebook(tmp_path):
     # A "python3" kernel in the user's home may belong to another Python, where the course is not installed.
     source = "import sys, pathlib\nprint(sys.prefix, pathlib.Path.cwd(), sep='|')"
-    run = notebooks.execute(write(tmp_path / "01_x.ipynb", source))
+    run = lessons.execute(write(tmp_path / "01_x.ipynb", source))
     assert run.notebook.cells[0].outputs[0].text == f"{sys.prefix}|{tmp_path.resolve()}\n"
 
 
 def test_lessons_are_found_by_number(tmp_path):
     for name in ("00_start.ipynb", "02_images.ipynb", "notes.ipynb", "01_boxes.txt"):
         (tmp_path / name).touch()
-    names = lambda *numbers: [path.name for path in notebooks.find(numbers, tmp_path)]  # noqa: E731
+    names = lambda *numbers: [path.name for path in lessons.find(numbers, tmp_path)]  # noqa: E731
     assert names() == ["00_start.ipynb", "02_images.ipynb"]
     assert names("2", "02", "00") == ["02_images.ipynb", "00_start.ipynb"]
     with pytest.raises(LessonError, match="no lesson 07; there are 00, 02"):
-        notebooks.find(["7"], tmp_path)
+        lessons.find(["7"], tmp_path)
 
 
 def test_a_folder_without_lessons_is_said_with_the_remedy(tmp_path):
     with pytest.raises(LessonError, match="clone the repository"):
-        notebooks.lessons_folder(tmp_path)
+        lessons.lessons_folder(tmp_path)
     with pytest.raises(LessonError, match="no lessons in"):
-        notebooks.find([], tmp_path)
+        lessons.find([], tmp_path)
 
 
 def test_the_summary_holds_time_memory_and_failures(tmp_path):
     empty = new_notebook()
-    runs = [notebooks.Run("00_a", empty, 1.26, 100, ""), notebooks.Run("01_b", empty, 2.0, 200, "01_b: broke")]
-    notebooks.write_summary(runs, tmp_path / "build" / "summary.json")
+    runs = [lessons.Run("00_a", empty, 1.26, 100, ""), lessons.Run("01_b", empty, 2.0, 200, "01_b: broke")]
+    lessons.write_summary(runs, tmp_path / "build" / "summary.json")
     assert json.loads((tmp_path / "build" / "summary.json").read_text()) == {
         "lessons": [
             {"lesson": "00_a", "seconds": 1.3, "peak_mb": 100, "failure": ""},

@@ -18,14 +18,11 @@ from pathlib import Path
 import cv2
 from tqdm.auto import tqdm
 
-from frcnn_lessons.datasets import street_pen, street_scenery, street_scenes, street_vehicles
 from frcnn_lessons.datasets.open_images import write_table
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError
-from frcnn_lessons.datasets.street_scenes import CLASSES, SPLITS, Scene, Vehicle, render
+from frcnn_lessons.datasets.streets.scenes import CLASSES, SPLITS, Scene, render
 from frcnn_lessons.datasets.voc import write_annotation
 from frcnn_lessons.files import data_folder, folder_written_whole
-
-__all__ = ["CLASSES", "SAMPLE", "SPLITS", "Scene", "Vehicle", "jpeg", "prepare", "render", "write"]
 
 # The committed sample: every class, weather and kind of place, scenes with nothing in them, difficult objects.
 SAMPLE: dict[str, tuple[int, ...]] = {
@@ -119,8 +116,7 @@ def prepare(root: Path | str | None = None) -> Path:
 
 def _fingerprint() -> str:
     """Changes when the code that draws changes, so that nobody has to remember to raise a version number."""
-    modules = (street_pen, street_scenery, street_vehicles, street_scenes)
-    sources = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
+    sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 

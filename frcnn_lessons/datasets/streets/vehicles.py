@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from frcnn_lessons.datasets.street_pen import Colour, Pen, darker, lighter, mix, smooth
+from frcnn_lessons.datasets.streets.pen import Colour, Pen, darker, lighter, mix, smooth
 
 # Painted things of every kind (vehicles, houses, awnings, signs) draw from this one list: colour alone tells nothing.
 PAINT: tuple[Colour, ...] = (

@@ -29,9 +29,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from frcnn_lessons.files import written_whole
-
-ROOT = Path(__file__).resolve().parents[1]  # the checkout, when the package is installed from one ("editable")
+from frcnn_lessons.files import CHECKOUT, written_whole
 
 EXEMPT = "nbval-ignore-output"  # the cell tag: run by the tests, its output not compared
 RAISES = "raises-exception"  # the cell tag: this cell shows an error on purpose
@@ -183,7 +181,7 @@ def unstable(notebook: NotebookNode) -> list[str]:
 
     These are refused and not cleaned: a pattern that blanks part of an output may blank the number that matters.
     """
-    machine = [str(ROOT), str(Path.home()), sys.prefix]
+    machine = [str(CHECKOUT), str(Path.home()), sys.prefix]
     found = []
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         if cell.source.rstrip().endswith(";"):

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
+from frcnn_lessons.files import CHECKOUT
 
-ROOT = Path(__file__).resolve().parents[1]  # the checkout: where notebooks/ is and build/ will be
+app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
 
 Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Lessons, e.g. 01 02; all by default.")]
 
@@ -20,9 +20,9 @@ Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Le
 @app.command()
 def doctor() -> None:
     """Say what is installed, what is missing and what to do about it. Exit code 1 when the course cannot run."""
-    from frcnn_lessons.doctor import check
+    from frcnn_lessons.course.doctor import check
 
-    report = check(ROOT)
+    report = check(CHECKOUT)
     typer.echo(str(report))
     raise typer.Exit(0 if report.ready else 1)
 
@@ -32,10 +32,10 @@ def lab(
     options: Annotated[list[str] | None, typer.Argument(metavar="[-- OPTION...]", help="JupyterLab's own.")] = None,
 ) -> None:
     """Open the lessons in JupyterLab; it gets what follows --, as in: frcnn-lessons lab -- --no-browser --port 8890."""
-    from frcnn_lessons.notebooks import PATIENT_THREADS, LessonError, lessons_folder
+    from frcnn_lessons.course.lessons import PATIENT_THREADS, LessonError, lessons_folder
 
     try:
-        folder = lessons_folder(ROOT)
+        folder = lessons_folder(CHECKOUT)
     except LessonError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -62,11 +62,11 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for the numerical libraries.")] = None,
 ) -> None:
     """Run lessons without a browser: executed copies in build/run/, time, memory and failures in build/summary.json."""
-    from frcnn_lessons import notebooks
+    from frcnn_lessons.course import lessons
 
-    out = ROOT / "build"
-    runs = [notebooks.run(path, out / "run", threads, after_cell) for path, after_cell in _lessons(numbers)]
-    notebooks.write_summary(runs, out / "summary.json")
+    out = CHECKOUT / "build"
+    runs = [lessons.run(path, out / "run", threads, after_cell) for path, after_cell in _lessons(numbers)]
+    lessons.write_summary(runs, out / "summary.json")
     typer.echo(f"{'lesson':32}{'time':>10}{'memory':>10}")
     for result in runs:
         line = f"{result.name:32}{result.seconds:8.1f} s{result.peak_mb:7d} MB{'  FAILED' if result.failure else ''}"
@@ -77,13 +77,13 @@ def run(
 @app.command()
 def build(numbers: Numbers = None) -> None:
     """Run lessons in fresh kernels and store their outputs in notebooks/, each whole or not at all."""
-    from frcnn_lessons import notebooks
+    from frcnn_lessons.course import lessons
 
     failures = []
     for path, after_cell in _lessons(numbers):
         try:
-            notebooks.build(path, after_cell)
-        except notebooks.LessonError as error:
+            lessons.build(path, after_cell)
+        except lessons.LessonError as error:
             failures.append(str(error))
     _end("\n".join(failures))
 
@@ -92,15 +92,15 @@ def _lessons(numbers: list[str] | None) -> Iterator[tuple[Path, Callable[[], obj
     """Yield each lesson asked for, and what to call after each of its cells; a progress bar counts the calls."""
     from tqdm import tqdm
 
-    from frcnn_lessons import notebooks
+    from frcnn_lessons.course import lessons
 
     try:
-        paths = notebooks.find(numbers or [], notebooks.lessons_folder(ROOT))
-    except notebooks.LessonError as error:
+        paths = lessons.find(numbers or [], lessons.lessons_folder(CHECKOUT))
+    except lessons.LessonError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     for path in paths:
-        with tqdm(total=notebooks.count_code_cells(path), desc=path.stem, unit="cell") as bar:
+        with tqdm(total=lessons.count_code_cells(path), desc=path.stem, unit="cell") as bar:
             yield path, bar.update
 
 

@@ -5,7 +5,7 @@ its scale. Then everything is painted from far to near, and each thing takes awa
 behind it.
 
 Conventions: boxes are xyxy in pixels, at pixel edges (width = x2 - x1). Places inside this module are pixels of the
-enlarged picture (see `street_pen`).
+enlarged picture (see `pen`).
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from frcnn_lessons.datasets import street_scenery
 from frcnn_lessons.datasets.sample import DataError
-from frcnn_lessons.datasets.street_pen import ENLARGED, Canvas, Pen
-from frcnn_lessons.datasets.street_scenery import GRASS, WEATHERS, Weather
-from frcnn_lessons.datasets.street_vehicles import KINDS, Kind
+from frcnn_lessons.datasets.streets import scenery
+from frcnn_lessons.datasets.streets.pen import ENLARGED, Canvas, Pen
+from frcnn_lessons.datasets.streets.scenery import GRASS, WEATHERS, Weather
+from frcnn_lessons.datasets.streets.vehicles import KINDS, Kind
 
 CLASSES = ("bus", "truck", "car")  # labels 1, 2, 3; 0 is background
 SPLITS = {"train": 300, "val": 60, "test": 100}
@@ -158,7 +158,7 @@ def render(split: str, index: int) -> Scene:
     vehicles = _draw_foreground(rng, canvas, street, vehicles)
 
     picture = cv2.resize(canvas.picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    image = street_scenery.weathered(picture, rng).astype(np.uint8)
+    image = scenery.weathered(picture, rng).astype(np.uint8)
     return Scene(f"{split}_{index:03d}", image, tuple(v for v in vehicles if v.visible >= 0.1))
 
 
@@ -243,8 +243,8 @@ def _draw_background(rng: np.random.Generator, canvas: Canvas, street: _Street, 
     scale = street.scales[0]
     back = street.kerb - 1.2 * scale  # where pavement and houses meet
     grass = GRASS[rng.integers(len(GRASS))]
-    street_scenery.sky(canvas, weather, back, rng)
-    street_scenery.hills(canvas, back, weather, grass, rng)
+    scenery.sky(canvas, weather, back, rng)
+    scenery.hills(canvas, back, weather, grass, rng)
     far = 0.4 * weather.haze
     Pen(canvas, 0, back, 1, haze=far).box(0, -1.5 * scale, street.width, 0.35 * scale, grass)
 
@@ -256,24 +256,24 @@ def _draw_background(rng: np.random.Generator, canvas: Canvas, street: _Street, 
             width = float(rng.uniform(5, 11))
             floors = int(rng.integers(2, 6) if place == "town" else rng.integers(1, 4))
             pen = Pen(canvas, x, back, house_scale, haze=far * float(rng.uniform(0.5, 1.0)))
-            street_scenery.building(pen, rng, width, floors, weather.lit_windows)
+            scenery.building(pen, rng, width, floors, weather.lit_windows)
             gap = float(rng.uniform(0, 0.4)) if place == "town" else float(rng.uniform(1, 6))
             x += (width + gap) * house_scale
     elif place == "works":
         x = -float(rng.uniform(0, 4)) * house_scale
         while x < street.width:
-            thing = (street_scenery.container, street_scenery.billboard, street_scenery.fence)[rng.integers(3)]
+            thing = (scenery.container, scenery.billboard, scenery.fence)[rng.integers(3)]
             thing(Pen(canvas, x, back, 1.15 * house_scale, haze=far), rng)
             x += float(rng.uniform(6, 10)) * 1.15 * house_scale
     trees = {"town": 1, "suburb": 3, "park": 7, "works": 2}[str(place)]
     for x in np.sort(rng.uniform(0, street.width, int(rng.integers(0, trees + 1)))):
-        street_scenery.tree(Pen(canvas, float(x), back, scale * float(rng.uniform(0.6, 0.9)), haze=far), rng)
+        scenery.tree(Pen(canvas, float(x), back, scale * float(rng.uniform(0.6, 0.9)), haze=far), rng)
 
-    street_scenery.road(canvas, street.kerb, street.bottom, street.lanes, scale, rng)
+    scenery.road(canvas, street.kerb, street.bottom, street.lanes, scale, rng)
     pavement = (
-        street_scenery.kiosk, street_scenery.bus_shelter, street_scenery.billboard, street_scenery.bicycle,
-        street_scenery.bench, street_scenery.person, street_scenery.person, street_scenery.planter,
-        street_scenery.lamp_post, street_scenery.tree, street_scenery.advertising_column, street_scenery.container,
+        scenery.kiosk, scenery.bus_shelter, scenery.billboard, scenery.bicycle,
+        scenery.bench, scenery.person, scenery.person, scenery.planter,
+        scenery.lamp_post, scenery.tree, scenery.advertising_column, scenery.container,
     )  # fmt: skip
     for _ in range(int(rng.integers(1, 5))):
         thing = pavement[rng.integers(len(pavement))]
@@ -310,9 +310,9 @@ def _draw_foreground(
 ) -> list[Vehicle]:
     """Put some things on the near pavement, in front of the vehicles."""
     things = (
-        street_scenery.lamp_post, street_scenery.lamp_post, street_scenery.tree, street_scenery.sign,
-        street_scenery.traffic_light, street_scenery.person, street_scenery.person, street_scenery.planter,
-        street_scenery.advertising_column,
+        scenery.lamp_post, scenery.lamp_post, scenery.tree, scenery.sign,
+        scenery.traffic_light, scenery.person, scenery.person, scenery.planter,
+        scenery.advertising_column,
     )  # fmt: skip
     scale = street.scales[-1]
     for _ in range(int(rng.choice(4, p=[0.4, 0.36, 0.18, 0.06]))):
