@@ -16,10 +16,11 @@ Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.2 (train
 Letters: N images, C classes, K channels of a map of h x w cells, P proposals, M ground-truth boxes, D detections.
 """
 
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from frcnn_lessons.backbones import Backbone
-from frcnn_lessons.fast_rcnn import HeadSettings, Images, RoIHead, Targets, pad_images
+from frcnn_lessons.batch import Detections, Images, Losses, Targets, admit
+from frcnn_lessons.fast_rcnn import HeadSettings, RoIHead
 from frcnn_lessons.rpn import RPN, RPNSettings
 
 # The head of Fast R-CNN but for three numbers. The paper trains on one image a step, so all 128 regions are from it
@@ -59,7 +60,7 @@ class FasterRCNN(nn.Module):
         self.rpn = RPN(backbone.channels, backbone.stride, rpn_settings, generator)
         self.head = RoIHead(backbone.channels, backbone.stride, classes, head_settings or HEAD, generator)
 
-    def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(self, images: Images, targets: Targets | None = None) -> Losses | list[Detections]:
         """Learn from images, or detect objects in them.
 
         Args:
@@ -73,19 +74,12 @@ class FasterRCNN(nn.Module):
             `labels` (D,) and `scores` (D,), highest score first.
 
         Raises:
-            ValueError: if targets are missing in training, or not one for each image.
+            ValueError: if images or, in training, targets are missing, not one for each image, or bad.
         """
-        if self.training and (targets is None or len(targets) != len(images)):
-            raise ValueError(
-                f"training needs targets, boxes and labels for each of the {len(images)} images; "
-                "call model.eval() to detect objects"
-            )
-        features = self.backbone.features(pad_images(images, self.backbone))  # (N, K, h, w)
-        image_sizes = [(image.shape[1], image.shape[2]) for image in images]
-        anchors = self.rpn.anchors(features)  # (T, 4)
-        objectness, deltas = self.rpn(features)  # (N, T), (N, T, 4)
-        proposals, _ = self.rpn.propose(objectness, deltas, anchors, image_sizes)  # (P, 4) each; no gradient
-        if self.training and targets is not None:
-            rpn_losses = self.rpn.losses(objectness, deltas, anchors, targets, image_sizes)
-            return rpn_losses | self.head.losses(features, proposals, targets)
-        return self.head.detect(features, proposals, image_sizes)
+        batch = admit(images, self.backbone, targets=targets, classes=self.head.classes, training=self.training)
+        features = self.backbone.features(batch.pixels)  # (N, K, h, w)
+        rpn = self.rpn(features, batch.targets, batch.sizes)
+        proposals, _ = self.rpn.propose(rpn, batch.sizes)  # (P, 4) of each image; no gradient flows through them
+        if batch.targets is not None:
+            return rpn.losses | self.head.losses_core(features, proposals, batch.targets)
+        return self.head.detect(features, proposals, batch.sizes)

@@ -18,7 +18,7 @@ from torchvision.models.detection.rpn import RPNHead as TorchvisionRPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import roi_align, roi_pool
 
-from frcnn_lessons.fast_rcnn import HeadSettings
+from frcnn_lessons.fast_rcnn import SAMPLING_RATIO, HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
 
@@ -173,7 +173,8 @@ class _Pool(nn.Module):
 
     def __init__(self, settings: HeadSettings, scale: float) -> None:
         super().__init__()
-        self.pool = partial(roi_align, sampling_ratio=2, aligned=settings.aligned) if settings.align else roi_pool
+        align = partial(roi_align, sampling_ratio=SAMPLING_RATIO, aligned=settings.aligned)
+        self.pool = align if settings.align else roi_pool
         self.size, self.scale = settings.pool_size, scale
 
     def forward(self, features: dict[str, Tensor], regions: list[Tensor], _: list[tuple[int, int]]) -> Tensor:
