@@ -23,6 +23,7 @@ Letters: A anchors a cell, a map of h x w cells, T = h * w * A anchors of an ima
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -67,8 +68,15 @@ def base_anchors(
                 [-16., -16.,  16.,  16.],
                 [-32., -32.,  32.,  32.]])
     """
-    if not (sizes and ratios) or min(*sizes, *ratios) <= 0:
-        raise ValueError(f"anchors need sizes and ratios, all above 0; got sizes {sizes} and ratios {ratios}")
+    for given in (sizes, ratios):
+        flat = (
+            isinstance(given, Sequence) and len(given) > 0 and all(isinstance(one, Real) and one > 0 for one in given)
+        )
+        if not flat:
+            raise ValueError(
+                f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and ratios "
+                f"{ratios}"
+            )
     size = torch.tensor(sizes, dtype=torch.float32)
     ratio = torch.tensor(ratios, dtype=torch.float32)[:, None]  # (ratios, 1)
     if rounding == "py-faster-rcnn":
