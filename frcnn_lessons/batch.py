@@ -123,7 +123,7 @@ def admit(
     if training and targets is not None:
         claims += _target_claims(targets, classes, sizes)
     if proposals is not None:
-        claims += _proposal_claims(proposals)
+        claims += _proposal_claims(proposals, sizes)
     hold(claims)
     device = images[0].device
     learned = [_on(device, target) for target in targets] if training and targets is not None else None
@@ -273,9 +273,11 @@ def _target_claims(targets: Targets, classes: float | None, sizes: ImageSizes | 
             raise ValueError(f"{name}: difficult must be {count} bools, one for each box; got {kind(difficult)}")
 
 
-def _proposal_claims(proposals: Proposals) -> Iterator[Claim]:
+def _proposal_claims(proposals: Proposals, sizes: ImageSizes | None = None) -> Iterator[Claim]:
     for i, of_image in enumerate(proposals):
         yield from _claims_of_boxes(of_image, f"proposals[{i}]")
+        if sizes is not None and len(of_image) > 0:
+            yield from _claims_of_pixels(of_image, sizes[i], f"proposals[{i}]")
         if of_image.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"proposals[{i}] must be float32; got {of_image.dtype}, convert them with .float()")
 
@@ -288,12 +290,16 @@ def _claims_of_boxes(value: Any, name: str, allow_empty_area: bool = True) -> It
     yield value.isfinite().all(), partial(_refuse_infinite, name, value)
 
 
+def _claims_of_pixels(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
+    yield ~((value >= 0) & (value <= 1)).all(), partial(_refuse_relative, name, size)
+
+
 def _claims_of_place(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
-    """Where boxes lie in their image says whether they are in its pixels at all."""
+    """Where the boxes of objects lie says whether they belong to this image."""
+    yield from _claims_of_pixels(value, size, name)
     height, width = size
     side = value.new_tensor([width, height])
     outside = ((value[:, :2] >= side) | (value[:, 2:] <= 0)).any(dim=1)  # (M,)
-    yield ~(value <= 1).all(), partial(_refuse_relative, name, size)
     yield ~outside.any(), partial(_refuse_outside, name, value, outside, size)
     yield (value[:, 2:] <= 1.1 * side).all(), partial(_warn_beyond, name, size)
 

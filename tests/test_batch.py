@@ -207,6 +207,11 @@ def test_boxes_that_are_not_in_the_image_are_refused(boxes, words):
     check(lambda: faster(targets=targets), words)
 
 
+def test_proposals_in_shares_of_the_image_are_refused():
+    relative = [PROPOSALS[0], torch.tensor([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]])]
+    check(lambda: fast(proposals=relative), "proposals[1] must be in pixels; all lie in 0..1")
+
+
 def test_boxes_that_reach_far_beyond_the_image_are_warned_of():
     with pytest.warns(UserWarning, match=r"boxes of targets\[0\] \(scene_0\) reach far beyond the image"):
         faster(targets=other(boxes=torch.tensor([[8.0, 10, 32, 30], [60, 40, 110, 50]])))
