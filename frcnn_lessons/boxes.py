@@ -159,10 +159,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
 
 
 def encode(
-    gt_boxes: Boxes,
-    anchors: Boxes,
-    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-    pixel_offset: float = 0.0,
+    gt_boxes: Boxes, anchors: Boxes, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), pixel_offset: float = 0.0
 ) -> Float[Tensor, "N 4"]:
     """Deltas that lead from each anchor (or proposal) to its ground-truth box: what a network learns to predict.
 

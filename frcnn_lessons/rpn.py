@@ -197,26 +197,20 @@ class RPN(nn.Module):
 
     def losses_core(self, output: RPNOutput, targets: Targets, image_sizes: ImageSizes) -> Losses:
         """`losses`, of targets that have been checked."""
+        objectness, deltas, anchors, _ = output
         s = self.settings
+        rules = s.foreground_iou, s.background_iou, s.allow_crossing
         wanted = [
-            anchor_targets_core(
-                output.anchors,
-                target["boxes"],
-                size,
-                s.foreground_iou,
-                s.background_iou,
-                s.allow_crossing,
-                target.get("difficult"),
-            )
+            anchor_targets_core(anchors, target["boxes"], size, *rules, target.get("difficult"))
             for target, size in zip(targets, image_sizes, strict=True)
         ]
         drawn = [sample(of_image.verdict, s.regions, s.foreground_share, self.generator) for of_image in wanted]
-        locations = output.objectness.numel() // len(self.base) if s.normalise == "paper" else None
-        losses = rpn_loss(output.objectness, output.deltas, wanted, drawn, s.box_weight, s.beta, locations)
+        locations = objectness.numel() // len(self.base) if s.normalise == "paper" else None
+        losses = rpn_loss(objectness, deltas, wanted, drawn, s.box_weight, s.beta, locations)
         if s.report_accuracy:
             right = [
                 torch.cat([scores[foreground] > 0, scores[background] <= 0])
-                for scores, (foreground, background) in zip(output.objectness, drawn, strict=True)
+                for scores, (foreground, background) in zip(objectness, drawn, strict=True)
             ]
             losses["accuracy"] = torch.cat(right).sum() / max(sum(map(len, right)), 1)
         return losses
@@ -228,18 +222,10 @@ class RPN(nn.Module):
 
         As many as the settings say for training or testing, whichever mode the module is in; see `proposals`.
         """
-        s = self.settings
-        mode = 0 if self.training else 1
-        pairs = proposals_core(
-            output.objectness,
-            output.deltas,
-            output.anchors,
-            image_sizes,
-            s.before_nms[mode],
-            s.after_nms[mode],
-            s.nms_iou,
-            s.min_size,
-        )
+        objectness, deltas, anchors, _ = output
+        s, mode = self.settings, 0 if self.training else 1
+        numbers = s.before_nms[mode], s.after_nms[mode], s.nms_iou, s.min_size
+        pairs = proposals_core(objectness, deltas, anchors, image_sizes, *numbers)
         return [found for found, _ in pairs], [scores for _, scores in pairs]
 
 

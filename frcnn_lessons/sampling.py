@@ -190,14 +190,7 @@ def hierarchical_batch(
     check_proposals(proposals)
     check_targets(targets, classes=math.inf)
     return hierarchical_batch_core(
-        proposals,
-        targets,
-        regions_per_image,
-        foreground_share,
-        foreground_iou,
-        background_iou,
-        weights,
-        generator,
+        proposals, targets, regions_per_image, foreground_share, foreground_iou, background_iou, weights, generator
     )
 
 
