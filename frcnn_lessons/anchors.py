@@ -24,7 +24,7 @@ Letters: A anchors a cell, a map of h x w cells, T = h * w * A anchors of an ima
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -68,15 +68,12 @@ def base_anchors(
                 [-16., -16.,  16.,  16.],
                 [-32., -32.,  32.,  32.]])
     """
-    for given in (sizes, ratios):
-        flat = (
-            isinstance(given, Sequence) and len(given) > 0 and all(isinstance(one, Real) and one > 0 for one in given)
+    given: list[Any] = [sizes, ratios]
+    flat = all(isinstance(row, Sequence) and row and all(isinstance(one, Real) for one in row) for row in given)
+    if not flat or min(*sizes, *ratios) <= 0:
+        raise ValueError(
+            f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and ratios {ratios}"
         )
-        if not flat:
-            raise ValueError(
-                f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and ratios "
-                f"{ratios}"
-            )
     size = torch.tensor(sizes, dtype=torch.float32)
     ratio = torch.tensor(ratios, dtype=torch.float32)[:, None]  # (ratios, 1)
     if rounding == "py-faster-rcnn":
