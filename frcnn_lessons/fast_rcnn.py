@@ -28,7 +28,7 @@ from torch import Generator, Tensor, nn
 from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.checks import check_images, check_proposals, check_settings, check_targets
-from frcnn_lessons.roi import roi_align, roi_pool
+from frcnn_lessons.roi_fast import roi_align, roi_pool
 from frcnn_lessons.sampling import hierarchical_batch
 
 Images = Sequence[Float[Tensor, "3 _ _"]]
