@@ -106,7 +106,7 @@ class WinningCells(torch.autograd.Function):
         N, C, H, W = ctx.of_maps
         R, _, P, Q = winner.shape
         channel = torch.arange(C, device=winner.device)
-        total = gradient.new_zeros(N, C, H * W + 1, dtype=summing_dtype(gradient))
+        total = gradient.new_zeros(N, C, H * W + 1, dtype=summing_dtype(gradient))  # empty bins pay in at the end
         for r, p, q in product(range(R), range(P), range(Q)):
             total[image[r], channel, winner[r, :, p, q]] += gradient[r, :, p, q]
         return total[:, :, :-1].view(N, C, H, W).to(gradient.dtype), None, None
