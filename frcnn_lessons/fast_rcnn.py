@@ -34,6 +34,7 @@ from frcnn_lessons.batch import (
     admit,
     check_proposals,
     check_targets,
+    need_proposals,
 )
 from frcnn_lessons.boxes import DELTA_WEIGHTS
 from frcnn_lessons.rcnn import detections as best_of_each_class
@@ -340,15 +341,11 @@ class FastRCNN(nn.Module):
         Raises:
             ValueError: if images, proposals or, in training, targets are missing, not one for each image, or bad.
         """
-        if proposals is None or len(proposals) != len(images):
-            raise ValueError(
-                f"Fast R-CNN does not find its own proposals: give a (R, 4) tensor for each of the {len(images)} images"
-            )
         batch = admit(
             images,
             self.backbone,
             targets=targets,
-            proposals=proposals,
+            proposals=need_proposals("Fast R-CNN", images, proposals),
             classes=self.head.classes,
             training=self.training,
         )
