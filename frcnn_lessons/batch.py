@@ -17,8 +17,7 @@ Letters: N images, padded to H x W pixels; M ground-truth boxes, R proposals, D 
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, NoReturn, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from jaxtyping import Bool, Float
@@ -182,20 +181,21 @@ def in_stored_image(found: Detections, size: tuple[int, int], stored_size: tuple
     return {**found, "boxes": found["boxes"] * found["boxes"].new_tensor([x, y, x, y])}
 
 
-# --- claims ----------------------------------------------------------------------------------------------------------
+# --- what is checked -------------------------------------------------------------------------------------------------
 
 Claim = tuple[Bool[Tensor, ""], Callable[[], object]]
-"""What must be true of the data, and what raises (or warns) if it is not."""
+"""What must be true of the data, and the sentence (or what raises it) if it is not."""
 
 
 def hold(claims: Iterable[Claim]) -> None:
-    """Read all claims from the device at once; raise what the first false one says."""
+    """Read all claims from the device at once; raise a ValueError with the sentence of the first false one."""
     claims = list(claims)
-    if claims:
-        where = claims[0][0].device
-        for holds, (_, otherwise) in zip(torch.stack([c.to(where) for c, _ in claims]).tolist(), claims, strict=True):
-            if not holds:
-                otherwise()
+    if not claims:
+        return
+    where = claims[0][0].device
+    for true, (_, otherwise) in zip(torch.stack([one.to(where) for one, _ in claims]).tolist(), claims, strict=True):
+        if not true and (sentence := otherwise()):
+            raise ValueError(sentence)
 
 
 def check_inputs(
@@ -211,156 +211,136 @@ def check_inputs(
             f"training needs targets, {'boxes' if classes is None else 'boxes and labels'} for each of the "
             f"{len(images)} images; call model.eval() to detect objects"
         )
-    claims, sizes = list(_image_claims(images)), image_sizes(images)
+    claims, sizes = list(_images(images)), image_sizes(images)
     if training and targets is not None:
-        claims += _target_claims(targets, classes, sizes)
+        claims += _targets(targets, classes, sizes)
     if proposals is not None:
-        claims += _proposal_claims(proposals, sizes)
+        claims += _proposals(proposals, sizes)
     hold(claims)
 
 
 def check_images(images: Images) -> None:
-    """Refuse what is not a list of (3, H, W) float tensors in 0..1. NaN passes: the training loop looks for it.
-
-    Raises:
-        ValueError: for no images, or one of another kind, shape or range.
-    """
-    hold(_image_claims(images))
+    """Refuse what is not a list of (3, H, W) float tensors in 0..1. NaN passes: the training loop looks for it."""
+    hold(_images(images))
 
 
 def check_image(image: Tensor, name: str = "image") -> None:
     """`check_images` for a single one, which the message calls `name`."""
-    hold(_claims_of_image(image, name))
+    hold(_image(image, name))
 
 
-def check_targets(targets: Targets, classes: float | None, sizes: ImageSizes | None = None) -> None:
+def check_targets(targets: Targets, classes: float | None) -> None:
     """Refuse targets that cannot be learned from.
 
     Args:
         targets: of each image, `boxes` (M, 4) with an area, and, if any are, `difficult` (M,).
         classes: C, for `labels` (M,) from 1 to C (`math.inf`: from 1 on); None if no labels are wanted.
-        sizes: of each image, to refuse boxes that lie outside of it.
-
-    Raises:
-        ValueError: for a key that is missing, or a value of another kind, shape or range.
     """
-    hold(_target_claims(targets, classes, sizes))
+    hold(_targets(targets, classes))
 
 
 def check_proposals(proposals: Proposals) -> None:
-    """Refuse proposals that are not (R, 4) float32 in xyxy for each image; R may be 0.
-
-    Raises:
-        ValueError: for another kind or shape, a number that is not finite, or x2 < x1 or y2 < y1.
-    """
-    hold(_proposal_claims(proposals))
+    """Refuse proposals that are not (R, 4) float32 in xyxy for each image; R may be 0."""
+    hold(_proposals(proposals))
 
 
-def _image_claims(images: Images) -> Iterator[Claim]:
+def _images(images: Images) -> Iterator[Claim]:
     if len(images) == 0:
         raise ValueError("there are no images; give a list of at least one tensor of (3, height, width)")
     for i, image in enumerate(images):
-        yield from _claims_of_image(image, f"images[{i}]")
+        yield from _image(image, f"images[{i}]")
 
 
-def _claims_of_image(image: Any, name: str) -> Iterator[Claim]:
+def _image(image: Any, name: str) -> Iterator[Claim]:
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
         raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{_hint(image)}")
     low, high = image.aminmax()
-    refuse = partial(_refuse_pixels, name, image, low, high)
-    if not image.is_floating_point():
-        refuse()
-    yield ~((low < -1e-3) | (high > 1 + 1e-3)), refuse  # resizing overshoots by a trace
+    in_range = ~((low < -1e-3) | (high > 1 + 1e-3))  # resizing overshoots by a trace
+    yield (
+        in_range if image.is_floating_point() else torch.zeros_like(in_range),
+        lambda: (
+            f"{name} must hold floats in 0..1, not normalised; got {image.dtype} from {low.item():g} to "
+            f"{high.item():g} (pixels of 0 to 255 must be divided by 255)"
+        ),
+    )
 
 
-def _target_claims(targets: Targets, classes: float | None, sizes: ImageSizes | None = None) -> Iterator[Claim]:
+def _targets(targets: Targets, classes: float | None, sizes: ImageSizes | None = None) -> Iterator[Claim]:
     for i, target in enumerate(targets):
         if not isinstance(target, Mapping) or not {"boxes"} | ({"labels"} if classes else set()) <= set(target):
             raise ValueError(f"targets[{i}] must be a dict with boxes and labels; got {kind(target)}")
         name = f"targets[{i}] ({target['image_id']})" if "image_id" in target else f"targets[{i}]"
-        yield from _claims_of_boxes(target["boxes"], f"boxes of {name}", allow_empty_area=False)
+        yield from _boxes(target["boxes"], f"boxes of {name}", allow_empty_area=False)
         if sizes is not None and len(target["boxes"]) > 0:
-            yield from _claims_of_place(target["boxes"], sizes[i], f"boxes of {name}")
+            yield from _in_pixels(target["boxes"], sizes[i], f"boxes of {name}")
+            yield from _in_image(target["boxes"], sizes[i], f"boxes of {name}")
         count = len(target["boxes"])
         if classes is not None:
-            labels = target["labels"]
-            if not _is_row(labels, count) or labels.is_floating_point() or labels.dtype == torch.bool:
-                raise ValueError(f"{name}: labels must be {count} integers, one for each box; got {kind(labels)}")
-            yield ((labels >= 1) & (labels <= classes)).all(), partial(_refuse_labels, name, labels, classes)
+            yield from _labels(target["labels"], count, classes, name)
         difficult = target.get("difficult")
         if difficult is not None and not (_is_row(difficult, count) and difficult.dtype == torch.bool):
             raise ValueError(f"{name}: difficult must be {count} bools, one for each box; got {kind(difficult)}")
 
 
-def _proposal_claims(proposals: Proposals, sizes: ImageSizes | None = None) -> Iterator[Claim]:
+def _labels(labels: Any, count: int, classes: float, name: str) -> Iterator[Claim]:
+    if not _is_row(labels, count) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"{name}: labels must be {count} integers, one for each box; got {kind(labels)}")
+    yield (
+        ((labels >= 1) & (labels <= classes)).all(),
+        lambda: (
+            f"{name}: labels must be {'1 or more' if classes == math.inf else f'1 to {classes}'} (0 is background, "
+            f"which is not an object); got {labels.tolist()}"
+        ),
+    )
+
+
+def _proposals(proposals: Proposals, sizes: ImageSizes | None = None) -> Iterator[Claim]:
     for i, of_image in enumerate(proposals):
-        yield from _claims_of_boxes(of_image, f"proposals[{i}]")
-        if sizes is not None and len(of_image) > 0:
-            yield from _claims_of_pixels(of_image, sizes[i], f"proposals[{i}]")
+        yield from _boxes(of_image, f"proposals[{i}]")
         if of_image.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"proposals[{i}] must be float32; got {of_image.dtype}, convert them with .float()")
+        if sizes is not None and len(of_image) > 0:
+            yield from _in_pixels(of_image, sizes[i], f"proposals[{i}]")
 
 
-def _claims_of_boxes(value: Any, name: str, allow_empty_area: bool = True) -> Iterator[Claim]:
+def _boxes(value: Any, name: str, allow_empty_area: bool = True) -> Iterator[Claim]:
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must be a tensor of (N, 4); got {kind(value)}")
     boxes.check_shape(value, name)
-    yield boxes.is_box(value, allow_empty_area).all(), partial(boxes.checked, value, name, allow_empty_area)
-    yield value.isfinite().all(), partial(_refuse_infinite, name, value)
+    yield boxes.is_box(value, allow_empty_area).all(), lambda: boxes.checked(value, name, allow_empty_area)
+    finite = value.isfinite().all(dim=1)  # (N,)
+    yield finite.all(), lambda: f"{name} must be finite; row {int(torch.nonzero(~finite)[0])} is not"
 
 
-def _claims_of_pixels(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
-    yield ~((value >= 0) & (value <= 1)).all(), partial(_refuse_relative, name, size)
+def _in_pixels(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
+    yield (
+        ~((value >= 0) & (value <= 1)).all(),
+        lambda: (
+            f"{name} must be in pixels; all lie in 0..1, which is less than a pixel of an image of {size[0]} x "
+            f"{size[1]} (relative coordinates? multiply x by the width and y by the height)"
+        ),
+    )
 
 
-def _claims_of_place(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
-    """Where the boxes of objects lie says whether they belong to this image."""
-    yield from _claims_of_pixels(value, size, name)
+def _in_image(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim]:
     height, width = size
     side = value.new_tensor([width, height])
-    outside = ((value[:, :2] >= side) | (value[:, 2:] <= 0)).any(dim=1)  # (M,)
-    yield ~outside.any(), partial(_refuse_outside, name, value, outside, size)
-    yield (value[:, 2:] <= 1.1 * side).all(), partial(_warn_beyond, name, size)
-
-
-def _refuse_pixels(name: str, image: Tensor, low: Tensor, high: Tensor) -> NoReturn:
-    raise ValueError(
-        f"{name} must hold floats in 0..1, not normalised; got {image.dtype} from {low.item():g} to "
-        f"{high.item():g} (pixels of 0 to 255 must be divided by 255)"
+    inside = ((value[:, :2] < side) & (value[:, 2:] > 0)).all(dim=1)  # (M,), in part at least
+    yield (
+        inside.all(),
+        lambda: (
+            f"{name} must lie in the image, {height} high and {width} wide; row "
+            f"{(row := int(torch.nonzero(~inside)[0]))} is {value[row].tolist()}, outside of it (of the image before it "
+            "was resized? x and y swapped? see the conversions in frcnn_lessons.boxes)"
+        ),
     )
-
-
-def _refuse_labels(name: str, labels: Tensor, classes: float) -> NoReturn:
-    wanted = "1 or more" if classes == math.inf else f"1 to {classes}"
-    raise ValueError(
-        f"{name}: labels must be {wanted} (0 is background, which is not an object); got {labels.tolist()}"
-    )
-
-
-def _refuse_infinite(name: str, value: Tensor) -> NoReturn:
-    raise ValueError(f"{name} must be finite; row {int(torch.nonzero(~value.isfinite())[0, 0])} is not")
-
-
-def _refuse_relative(name: str, size: tuple[int, int]) -> NoReturn:
-    raise ValueError(
-        f"{name} must be in pixels; all lie in 0..1, which is less than a pixel of an image of {size[0]} x {size[1]} "
-        "(relative coordinates? multiply x by the width and y by the height)"
-    )
-
-
-def _refuse_outside(name: str, value: Tensor, outside: Tensor, size: tuple[int, int]) -> NoReturn:
-    row = int(torch.nonzero(outside)[0])
-    raise ValueError(
-        f"{name} must lie in the image, {size[0]} high and {size[1]} wide; row {row} is {value[row].tolist()}, outside "
-        "of it (of the image before it was resized? x and y swapped? see the conversions in frcnn_lessons.boxes)"
-    )
-
-
-def _warn_beyond(name: str, size: tuple[int, int]) -> None:
-    warnings.warn(
-        f"{name} reach far beyond the image, {size[0]} high and {size[1]} wide (width and height taken for x2 and y2? "
-        "of the image before it was resized?)",
-        stacklevel=2,
+    yield (
+        (value[:, 2:] <= 1.1 * side).all(),
+        lambda: warnings.warn(
+            f"{name} reach far beyond the image, {height} high and {width} wide (width and height taken for x2 and y2? "
+            "of the image before it was resized?)",
+            stacklevel=2,
+        ),
     )
 
 
