@@ -330,8 +330,8 @@ def _in_image(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim
         inside.all(),
         lambda: (
             f"{name} must lie in the image, {height} high and {width} wide; row "
-            f"{(row := int(torch.nonzero(~inside)[0]))} is {value[row].tolist()}, outside of it (of the image before it "
-            "was resized? x and y swapped? see the conversions in frcnn_lessons.boxes)"
+            f"{(row := int(torch.nonzero(~inside)[0]))} is {value[row].tolist()}, outside of it (of the image before "
+            "it was resized? x and y swapped? see the conversions in frcnn_lessons.boxes)"
         ),
     )
     yield (
