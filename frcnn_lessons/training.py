@@ -18,10 +18,7 @@ Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3
 (warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).
 """
 
-import io
 import math
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -35,17 +32,12 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from frcnn_lessons.checkpoints import CheckpointError, check_fits, check_plan, read_checkpoint, write_checkpoint
 from frcnn_lessons.checks import check_settings
-from frcnn_lessons.files import written_whole
 
 NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
-REMEDY = "restore it from a copy, or delete it and start anew"
 
 Columns = dict[str, list[float]]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -343,26 +335,13 @@ class _Training:
                 for part, columns in asdict(self.history).items()
             },
         }
-        # Through an open file: given a path, torch.save refuses hidden names without an ending.
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+        write_checkpoint(path, content)
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote, or raise CheckpointError and change nothing but this object."""
         content = read_checkpoint(path)
-        _check_fits(self.model, content["model"], path)
-        differing = [
-            f"{name} was {content['plan'].get(name)} and is {value}"
-            for name, value in self.plan.items()
-            if content["plan"].get(name) != value
-        ]
-        if differing:
-            raise CheckpointError(
-                f"{path} is of another training: {'; '.join(differing)}. Use its settings, or delete it"
-            )
-        if not 0 <= content["epoch"] <= self.settings.epochs:
-            done = f"{content['epoch']} of {self.settings.epochs} epochs are done"
-            raise CheckpointError(f"{path} is damaged: it says that {done}; {REMEDY}")
+        check_fits(self.model, content["model"], path)
+        check_plan(self.plan, content, path)
         if content["generators"].keys() != self.generators.keys():
             raise CheckpointError(
                 f"{path} holds the random generators {sorted(content['generators'])}, but this training has "
@@ -447,79 +426,6 @@ def predict(
             predictions += [{name: value.cpu() for name, value in one.items()} for one in found]
             targets += batch_targets
     return predictions, targets
-
-
-def load_weights(model: nn.Module, path: Path | str) -> None:
-    """Put the weights of a checkpoint into a detector.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged or of another architecture; the model has not changed.
-    """
-    weights = read_checkpoint(path)["model"]
-    _check_fits(model, weights, Path(path))
-    model.load_state_dict(weights)
-
-
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Read a checkpoint of `train`: its `plan`, `epoch`, `step`, `model`, `history` and so on, tensors on the CPU.
-
-    Nothing in the file is ever run: it is loaded with `weights_only=True`, which knows tensors and plain containers.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or no checkpoint.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    data = path.read_bytes()
-    try:
-        # torch does not compare the checksums in the file, and would load a flipped bit as a weight.
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("wrong checksum")
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own text recommends weights_only=False, which would run the file's code
-        raise CheckpointError(
-            f"{path} holds something other than tensors and plain containers, which is not loaded; "
-            "use a checkpoint that training.train wrote"
-        ) from None
-    except Exception as error:  # a damaged file can make the readers stumble in any way
-        raise CheckpointError(f"{path} is damaged or no checkpoint; {REMEDY}") from error
-    expected = {"plan", "epoch", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
-    if not isinstance(content, dict) or content.keys() != expected:
-        raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(expected))}")
-    history = content["history"]
-    right = {
-        "plan": isinstance(content["plan"], dict),
-        "epoch": type(content["epoch"]) is int,
-        "model": _is_dict_of(Tensor, content["model"]),
-        "generators": _is_dict_of(Tensor, content["generators"]),
-        "history": _is_dict_of(dict, history) and all(_is_dict_of(list, columns) for columns in history.values()),
-    }
-    if not all(right.values()):
-        wrong = ", ".join(name for name in right if not right[name])
-        raise CheckpointError(f"{path} is damaged: it holds something else as its {wrong}; {REMEDY}")
-    return content
-
-
-def _is_dict_of(kind: type, value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, kind) for one in value.values())
-
-
-def _check_fits(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights of another architecture before the first of them is copied."""
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    stored = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in [*own, *stored]:
-        if own.get(name) != stored.get(name):
-            raise CheckpointError(
-                f"{path} is of another model: {name} is {stored.get(name, 'missing')} in the file and "
-                f"{own.get(name, 'missing')} in this model; build the model as it was trained"
-            )
 
 
 # --- pieces -------------------------------------------------------------------------------------------------------

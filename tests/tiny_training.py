@@ -75,6 +75,14 @@ def loader(seed=0, flip=None, workers=0, batch_size=3):
     )
 
 
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
 SETTINGS = Settings(epochs=3, learning_rate=0.01, schedule="cosine", warmup_steps=2, clip_norm=5.0)
 
 
