@@ -1,18 +1,21 @@
-"""One loop that trains every detector of the course, and can be stopped at any moment.
+"""One loop for every detector that is trained in one go, and it can be stopped at any moment.
 
     batch -> model -> losses -> their sum -> gradient -> (clipped) -> step -> next learning rate
       ^                                                                          |
-      `--------- steps of an epoch; after each epoch validation, then a checkpoint'
+      `--------- steps of an epoch; after each epoch a checkpoint, then validation
+
+R-CNN learns in stages, each by a method of its own; four-step training runs this loop four times.
 
 A detector has torchvision's interface: in training it takes `images` and `targets`, and `proposals` if it does not
 make its own, and returns a dict of losses. Their sum is trained; an entry named "accuracy" is recorded only.
 
-A training that was killed continues from the start of the epoch it was in, with everything as it was then: weights,
-momentum, learning rate and *every random generator*, so the epoch is repeated exactly and on a CPU the final weights
-are the same to the last bit. That needs all generators to be known. Found without being told are those that a module
-of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its sampler; any other, such as
-the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and torchvision's own detectors
-draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop itself draws nothing.
+A training that was killed goes on from the start of the epoch it was in, or of its validation, with everything as it
+was then: weights, momentum, learning rate and *every random generator*. So what is repeated is repeated exactly, and
+on a CPU the final weights are the same to the last bit. That needs all generators to be known. Found without being
+told are those that a module of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its
+sampler; any other, such as the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and
+torchvision's own detectors draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop
+itself draws nothing.
 
 Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3.1.3; Goyal et al. 2017, section 2.2
 (warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).
@@ -21,20 +24,32 @@ Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from tqdm.auto import tqdm
 
-from frcnn_lessons.checkpoints import CheckpointError, check_fits, check_plan, read_checkpoint, write_checkpoint
+from frcnn_lessons.checkpoints import (
+    CheckpointError,
+    check_fits,
+    check_global_generator,
+    generators_of,
+    read_checkpoint,
+    settings_of,
+    states_kept,
+    write_checkpoint,
+)
 from frcnn_lessons.checks import check_settings
 
+WRONG_BATCHES = (
+    "batches must be (images, targets) or (images, targets, proposals), with one of each for every image; make the "
+    "DataLoader with datasets.batches(), or pass collate_fn=collate"
+)
 NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
 
 Columns = dict[str, list[float]]
@@ -60,7 +75,8 @@ class Settings:
         clip_norm: a gradient longer than this (all parameters taken as one vector) is shortened to it. None for no
             limit, as in the papers.
         precision: what the forward pass computes in; weights stay float32. "float16" scales the loss (Micikevicius et
-            al., 3.2), because small gradients would become 0.
+            al., 3.2), because small gradients would become 0; a step whose gradient overflows is left out, and the
+            schedule waits for the next.
     """
 
     epochs: int
@@ -138,10 +154,11 @@ def train(
         validation: batches of the same kind. After each epoch their losses are computed, with batch norm and dropout
             in evaluation; weights, statistics and generators do not change.
         device: where to compute.
-        checkpoint: a file that always holds the state at the start of the current epoch. It is replaced as a whole, so
+        checkpoint: a file that always holds the state after the last epoch whose steps are all done. It is written
+            before the validation, which may fail, and again when `after_epoch` is done, each time as a whole, so that
             a kill at any moment leaves a good one.
-        resume: go on from `checkpoint`; start from the beginning if there is no such file. A training that is complete
-            already only loads its weights and history.
+        resume: go on from `checkpoint`, with validation and `after_epoch` if they were not done; start from the
+            beginning if there is no such file. A training that is complete already only loads its weights and history.
         generators: random generators that are not found by themselves, see the top of this module.
         on_step, after_epoch: called with the history so far, for a live plot or a score. What `after_epoch` adds to
             the history, such as `history.validation.setdefault("AP50", []).append(...)`, is kept in the checkpoint.
@@ -154,10 +171,13 @@ def train(
         CheckpointError: `checkpoint` is damaged or of another training; nothing has changed.
         FloatingPointError: a loss or gradient is NaN or infinite; the message names images and boxes. The model is as
             it was before that step, or, if it was in validation, as after the epoch. `checkpoint` stays as it is.
-        ValueError: nothing to train or no data; the model refuses a batch, whose images the message names; the losses'
-            names change; or there is a `checkpoint` and something draws random numbers that it could not repeat.
+        ValueError: nothing to train, no data or no such batches; the model refuses a batch, whose images the message
+            names; the losses' names change; or there is a `checkpoint` and something draws random numbers
+            that it could not repeat.
     """
     device = torch.device(device)
+    for one in [loader] if validation is None else [loader, validation]:
+        _check_collate(one)
     if len(loader) == 0:
         raise ValueError("the DataLoader has no batches: the data set is empty, or smaller than a batch with drop_last")
     if checkpoint is None and resume:
@@ -173,21 +193,33 @@ def train(
     training = _Training(model, loader, settings, device, generators or {})
     if path is not None and found:
         training.load(path)
-    elif path is not None:
+    else:
         training.save(path)
     history = training.history
 
+    def measure() -> None:
+        """Do what follows the steps of an epoch; a training that was stopped in it begins with it."""
+        model.train()
+        if validation is not None:
+            _append(history.validation, training.validate(validation))
+        if after_epoch is not None:
+            after_epoch(history)
+        training.measured = True
+        training.save(path)
+
     total_steps = settings.epochs * len(loader)
     with tqdm(total=total_steps, initial=training.epoch * len(loader), desc="training", unit="step") as bar:
+        if not training.measured:
+            measure()
         while training.epoch < settings.epochs:
             model.train()
             rows: list[dict[str, float]] = []
             counts: list[int] = []
             before = torch.get_rng_state()
             for batch in loader:
-                row = training.step(_to(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
+                row = training.step(_moved(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
                 if path is not None and not rows:
-                    training.check_global_generator(before)
+                    check_global_generator(training.generators, before)
                 rows.append(row)
                 counts.append(len(batch[0]))
                 _append(history.steps, row)
@@ -198,13 +230,11 @@ def train(
             means = _means(rows, counts)
             del means["learning_rate"], means["gradient_norm"]
             _append(history.train, means)
-            if validation is not None:
-                _append(history.validation, training.validate(validation))
             training.epoch += 1
-            if after_epoch is not None:
-                after_epoch(history)
-            if path is not None:
-                training.save(path)
+            training.measured = validation is None and after_epoch is None
+            training.save(path)
+            if not training.measured:
+                measure()
     return history
 
 
@@ -226,15 +256,17 @@ class _Training:
         self.optimiser = make_optimiser(list(self.trained.values()), settings)
         self.schedule = make_schedule(self.optimiser, settings, settings.epochs * len(loader))
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
-        self.generators = {**_generators_of(model, loader), **generators}
+        self.generators = {**generators_of(model, loader), **generators}
         # What must be the same in a checkpoint for this training to be the one to go on with.
         self.plan = {
             **asdict(settings),
-            **_settings_of(model),
+            **settings_of(model),
             "steps an epoch": len(loader),
             "trained parameters": list(self.trained),
         }
-        self.history, self.epoch = History(), 0
+        # Epochs whose steps are done; whether validation and `after_epoch` of the last of them are done as well.
+        self.epoch, self.measured = 0, True
+        self.history = History()
 
     def step(self, batch: Sequence[Any], where: str) -> dict[str, float]:
         """Learn from one batch; give what the history keeps of it."""
@@ -257,9 +289,11 @@ class _Training:
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.trained.values(), self.settings.clip_norm, norm)
         rate = self.optimiser.param_groups[0]["lr"]
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.schedule.step()
+        if self.scaler.get_scale() >= scale:  # a smaller one says that the step was left out
+            self.schedule.step()
         return {**values, "learning_rate": rate, "gradient_norm": float(norm)}
 
     @torch.no_grad()
@@ -271,8 +305,8 @@ class _Training:
         the weights do; afterwards they go on from where they were.
         """
         rows, counts = [], []
-        generators = {**self.generators, **_generators_of(self.model, loader)}
-        with _modes_kept(self.model), _states_kept(generators):
+        generators = {**self.generators, **generators_of(self.model, loader)}
+        with _modes_kept(self.model), states_kept(generators):
             self.model.train()
             for module in self.model.modules():
                 if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
@@ -280,26 +314,20 @@ class _Training:
             for generator in generators.values():
                 generator.manual_seed(0)
             for batch in loader:
+                moved = _moved(batch, self.device)
                 try:
-                    rows.append(self._losses(*_to(batch, self.device))[1])
+                    rows.append(self._losses(*moved)[1])
                 except (FloatingPointError, ValueError) as error:
-                    where = f"the validation after epoch {self.epoch + 1}"
-                    outcome = "The weights are those after that epoch, a checkpoint still holds those before it"
+                    where = f"the validation after epoch {self.epoch}"
+                    outcome = (
+                        "The weights are those after that epoch, also in a checkpoint, from which resume=True repeats "
+                        "only the validation"
+                    )
                     raise _blame(error, where, batch, outcome) from error
                 counts.append(len(batch[0]))
         if not rows:
             raise ValueError("the validation DataLoader has no batches: pass validation=None to do without")
         return _means(rows, counts)
-
-    def check_global_generator(self, before: Tensor) -> None:
-        """Refuse to promise a resume when torch's global generator was used in the first step but is not covered."""
-        covered = any(generator is torch.default_generator for generator in self.generators.values())
-        if not covered and not torch.equal(before, torch.get_rng_state()):
-            raise ValueError(
-                "something draws from torch's global generator (dropout, torchvision's detectors, a DataLoader without "
-                "its own), which the checkpoint would not hold: give it a generator, or pass "
-                'generators={"torch": torch.default_generator}; then delete the checkpoint and start anew'
-            )
 
     def _losses(self, images: Any, targets: Any, *proposals: Any) -> tuple[Tensor, dict[str, float]]:
         """Compute the losses of a batch: their sum, and all of them as the history keeps them."""
@@ -317,36 +345,28 @@ class _Training:
         enabled = precision != "float32"
         return torch.autocast(self.device.type, getattr(torch, precision) if enabled else None, enabled=enabled)
 
-    # --- checkpoints
-
-    def save(self, path: Path) -> None:
-        """Write everything, whole or not at all."""
+    def save(self, path: Path | None) -> None:
+        """Write everything, whole or not at all, if there is a place for it."""
+        if path is None:
+            return
         content = {
             "plan": self.plan,
             "epoch": self.epoch,
+            "measured": self.measured,
             "step": self.epoch * self.plan["steps an epoch"],
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "history": {
-                part: {name: [_plain(value) for value in column] for name, column in columns.items()}
-                for part, columns in asdict(self.history).items()
-            },
+            "history": asdict(self.history),
         }
         write_checkpoint(path, content)
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote, or raise CheckpointError and change nothing but this object."""
         content = read_checkpoint(path)
-        check_fits(self.model, content["model"], path)
-        check_plan(self.plan, content, path)
-        if content["generators"].keys() != self.generators.keys():
-            raise CheckpointError(
-                f"{path} holds the random generators {sorted(content['generators'])}, but this training has "
-                f"{sorted(self.generators)}; pass the same"
-            )
+        check_fits(path, content, self.model, self.plan, self.generators)
         try:
             for name, generator in self.generators.items():
                 torch.Generator(generator.device).set_state(content["generators"][name])  # does it fit? on a spare one
@@ -360,7 +380,7 @@ class _Training:
         for name, generator in self.generators.items():
             generator.set_state(content["generators"][name])
         self.model.load_state_dict(content["model"])
-        self.epoch = content["epoch"]
+        self.epoch, self.measured = content["epoch"], content["measured"]
 
 
 def make_optimiser(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
@@ -414,17 +434,20 @@ def predict(
     Returns:
         predictions: for each image `boxes`, `labels` and `scores`, on the CPU.
         targets: for each image, as the DataLoader gave them.
+
+    Raises:
+        ValueError: the DataLoader gives no such batches.
     """
+    _check_collate(loader)
     model.to(device)
     predictions, targets = [], []
     with _modes_kept(model):
         model.eval()
         for batch in tqdm(loader, desc="detecting", unit="batch"):
-            images, batch_targets, *proposals = batch
-            moved = _to([images, *proposals], torch.device(device))
-            found = model(moved[0], **_named(moved[1:]))
+            images, _, *proposals = _moved(batch, torch.device(device))
+            found = model(images, **_named(proposals))
             predictions += [{name: value.cpu() for name, value in one.items()} for one in found]
-            targets += batch_targets
+            targets += batch[1]
     return predictions, targets
 
 
@@ -452,24 +475,18 @@ def _blame(error: FloatingPointError | ValueError, where: str, batch: Sequence[A
     )
 
 
-def _generators_of(model: nn.Module, loader: DataLoader) -> dict[str, torch.Generator]:
-    """Find the generators that are where one expects them: `self.generator` of modules, DataLoader and sampler."""
-    owners = {f"model.{name}": module for name, module in model.named_modules()}
-    found = {
-        name: getattr(owner, "generator", None)
-        for name, owner in {**owners, "loader": loader, "sampler": loader.sampler}.items()
-    }
-    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+def _check_collate(loader: DataLoader) -> None:
+    """Refuse torch's own way to make a batch before it is tried: with luck, all images of one size, it works."""
+    if loader.collate_fn is default_collate:
+        raise ValueError(WRONG_BATCHES)
 
 
-def _settings_of(model: nn.Module) -> dict[str, Any]:
-    """The choices of the modules that keep a dataclass of them in `self.settings`: {"head.box_weight": 1.0, ...}."""
-    return {
-        f"{name}.{field}".lstrip("."): value
-        for name, module in model.named_modules()
-        if is_dataclass(settings := getattr(module, "settings", None)) and not isinstance(settings, type)
-        for field, value in asdict(settings).items()
-    }
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Move a batch to a device; refuse what another `collate_fn` may have made of the samples."""
+    plain = type(batch) in (tuple, list) and len(batch) in (2, 3) and type(batch[1]) in (tuple, list)
+    if not plain or any(isinstance(target, Tensor) for target in batch[1]):
+        raise ValueError(WRONG_BATCHES)
+    return _to(batch, device)
 
 
 def _to(item: Any, device: torch.device) -> Any:
@@ -481,11 +498,6 @@ def _to(item: Any, device: torch.device) -> Any:
     if isinstance(item, list):
         return [_to(value, device) for value in item]
     return tuple(_to(value, device) for value in item) if type(item) is tuple else item
-
-
-def _plain(value: Any) -> Any:
-    """Make Python's own number of one of numpy's (a score of `after_epoch`), which could not be read back."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _append(columns: Columns, row: Mapping[str, float]) -> None:
@@ -511,13 +523,3 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _states_kept(generators: Mapping[str, torch.Generator]) -> Iterator[None]:
-    states = [(generator, generator.get_state()) for generator in generators.values()]
-    try:
-        yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)

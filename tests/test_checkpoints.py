@@ -164,6 +164,7 @@ def test_content_that_does_not_fit_changes_nothing(checkpoint):
         ("generators", {"loader": 1}),
         ("epoch", "a"),
         ("epoch", True),
+        ("measured", 1),
         ("history", {"steps": None, "train": {}, "validation": {}}),
         ("history", {"steps": {"total": 1.0}, "train": {}, "validation": {}}),
     ],
