@@ -23,7 +23,8 @@ Letters: A anchors a cell, a map of h x w cells, T = h * w * A anchors of an ima
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -67,8 +68,12 @@ def base_anchors(
                 [-16., -16.,  16.,  16.],
                 [-32., -32.,  32.,  32.]])
     """
-    if not (sizes and ratios) or min(*sizes, *ratios) <= 0:
-        raise ValueError(f"anchors need sizes and ratios, all above 0; got sizes {sizes} and ratios {ratios}")
+    given: list[Any] = [sizes, ratios]
+    flat = all(isinstance(row, Sequence) and row and all(isinstance(one, Real) for one in row) for row in given)
+    if not flat or min(*sizes, *ratios) <= 0:
+        raise ValueError(
+            f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and ratios {ratios}"
+        )
     size = torch.tensor(sizes, dtype=torch.float32)
     ratio = torch.tensor(ratios, dtype=torch.float32)[:, None]  # (ratios, 1)
     if rounding == "py-faster-rcnn":

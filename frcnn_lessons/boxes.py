@@ -5,7 +5,9 @@ reaches from x = 3 to x = 4, so a box that covers columns 3, 4 and 5 is x1 = 3, 
 Old code (MATLAB, PASCAL VOC, py-faster-rcnn) numbers pixels instead, so that the same box is 3..5 and its width
 x2 - x1 + 1. `pixel_offset=1` switches that convention on where published numbers are to be reproduced.
 
-Every function takes empty input, any float dtype (half precision is computed in float32) and any device.
+Every function takes empty input, any float dtype (half precision is computed in float32) and any device. Those with a
+name in `_core` do the work of the one named so without it, on boxes that have been checked: detectors call these, as
+their boxes were looked at once, at the entrance (`frcnn_lessons.batch`).
 
 Sources: R-CNN, appendix C (regression targets); Faster R-CNN, equation 2; Rezatofighi et al. 2019 (GIoU);
 Felzenszwalb et al. 2010, section 5.2 (non-maximum suppression).
@@ -15,8 +17,9 @@ Shapes: N and K boxes, M of them kept, C classes.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Boxes = Float[Tensor, "N 4"]
@@ -24,6 +27,9 @@ Boxes = Float[Tensor, "N 4"]
 # exp() of a wild guess overflows early in training. No box grows more than 1000/16-fold in one step
 # (1000 px is the longest side of the paper's images, 16 px the stride of its feature map).
 LARGEST_LOG_SCALE = math.log(1000 / 16)
+
+# Deltas of a detection head are a tenth (dx, dy) or a fifth (dw, dh) in size. Scaled by these they deviate by about 1.
+DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 # `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps: these stay in the
 # processor's cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
@@ -79,8 +85,12 @@ def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxe
     Returns:
         The part inside the image. A box that lies outside altogether keeps its row and has no area.
     """
+    return clip_core(checked(boxes), size, pixel_offset)
+
+
+def clip_core(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxes:
+    """`clip`, of boxes that have been checked."""
     height, width = size
-    boxes = checked(boxes)
     x = boxes[:, 0::2].clamp(0, width - pixel_offset)  # (N, 2)
     y = boxes[:, 1::2].clamp(0, height - pixel_offset)  # (N, 2)
     return torch.stack([x, y], dim=2).flatten(1)  # (N, 2, 2) -> (N, 4)
@@ -88,7 +98,11 @@ def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxe
 
 def remove_small(boxes: Boxes, min_size: float) -> Int[Tensor, " M"]:
     """Indices of the boxes whose width and height are both at least `min_size` pixels."""
-    boxes = checked(boxes)
+    return remove_small_core(checked(boxes), min_size)
+
+
+def remove_small_core(boxes: Boxes, min_size: float) -> Int[Tensor, " M"]:
+    """`remove_small`, of boxes that have been checked."""
     sizes = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
     return torch.nonzero((sizes >= min_size).all(dim=1)).flatten()
 
@@ -116,8 +130,13 @@ def iou(a: Boxes, b: Float[Tensor, "K 4"], pixel_offset: float = 0.0) -> Float[T
         >>> iou(torch.tensor([[2.0, 1.0, 8.0, 5.0]]), torch.tensor([[4.0, 2.0, 10.0, 6.0]]))
         tensor([[0.3333]])
     """
-    a, b = _at_edges(checked(a, "a"), pixel_offset), _at_edges(checked(b, "b"), pixel_offset)
-    intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
+    return iou_core(_at_edges(checked(a, "a"), pixel_offset), _at_edges(checked(b, "b"), pixel_offset))
+
+
+def iou_core(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
+    """`iou`, of boxes that have been checked."""
+    a, b = _upcast(a), _upcast(b)
+    intersection, union = intersection_and_union(a, b, _area(a), _area(b))
     return intersection / union
 
 
@@ -128,7 +147,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     can serve as a loss (Rezatofighi et al. 2019, algorithm 1).
     """
     a, b = _upcast(checked(a, "a")), _upcast(checked(b, "b"))
-    intersection, union = _intersection_and_union(a, b, _area(a), _area(b))
+    intersection, union = intersection_and_union(a, b, _area(a), _area(b))
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T
     frame_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)  # (N, K)
     frame_height = torch.maximum(ay2, by2) - torch.minimum(ay1, by1)  # (N, K)
@@ -140,10 +159,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
 
 
 def encode(
-    gt_boxes: Boxes,
-    anchors: Boxes,
-    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-    pixel_offset: float = 0.0,
+    gt_boxes: Boxes, anchors: Boxes, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), pixel_offset: float = 0.0
 ) -> Float[Tensor, "N 4"]:
     """Deltas that lead from each anchor (or proposal) to its ground-truth box: what a network learns to predict.
 
@@ -163,6 +179,12 @@ def encode(
     anchors = _at_edges(checked(anchors, "anchors", allow_empty_area=False), pixel_offset)
     if len(gt_boxes) != len(anchors):
         raise ValueError(f"encode pairs boxes row by row: {len(gt_boxes)} gt_boxes for {len(anchors)} anchors")
+    return encode_core(gt_boxes, anchors, weights)
+
+
+def encode_core(gt_boxes: Boxes, anchors: Boxes, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Boxes:
+    """`encode`, of boxes that have been checked."""
+    gt_boxes, anchors = _upcast(gt_boxes), _upcast(anchors)
     gt_centre, gt_size = _centre_and_size(gt_boxes)  # (N, 2), (N, 2)
     centre, size = _centre_and_size(anchors)  # (N, 2), (N, 2)
     deltas = torch.cat([(gt_centre - centre) / size, torch.log(gt_size / size)], dim=1)  # (N, 4)
@@ -186,12 +208,19 @@ def decode(
             at the end: x2 and y2 come back one larger than they went into `encode`.
     """
     anchors = _at_edges(checked(anchors, "anchors"), pixel_offset)
-    deltas = _upcast(deltas)
     if deltas.ndim not in (2, 3) or deltas.shape[-1] != 4 or len(deltas) != len(anchors):
         raise ValueError(
             f"deltas must be (N, 4) or (N, C, 4) with a row for each of the {len(anchors)} anchors; "
             f"got {tuple(deltas.shape)}"
         )
+    return decode_core(deltas, anchors, weights)
+
+
+def decode_core(
+    deltas: Float[Tensor, "N *C 4"], anchors: Boxes, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> Float[Tensor, "N *C 4"]:
+    """`decode`, of boxes that have been checked."""
+    deltas, anchors = _upcast(deltas), _upcast(anchors)
     centre, size = _centre_and_size(anchors)  # (N, 2), (N, 2)
     if deltas.ndim == 3:
         centre, size = centre[:, None], size[:, None]  # (N, 1, 2): the same anchor for every class
@@ -235,7 +264,7 @@ def nms(
     """
     boxes = _at_edges(checked(boxes), pixel_offset)
     _check_scores(scores, boxes)
-    return _suppress(boxes, scores, None, iou_threshold, limit)
+    return nms_core(boxes, scores, iou_threshold, limit=limit)
 
 
 def batched_nms(
@@ -249,11 +278,18 @@ def batched_nms(
     _check_scores(scores, checked(boxes))
     if labels.shape != scores.shape:
         raise ValueError(f"labels must hold one class for each of the {len(boxes)} boxes; got {tuple(labels.shape)}")
-    return _suppress(_upcast(boxes), scores, labels, iou_threshold, None)
+    return nms_core(boxes, scores, iou_threshold, labels)
 
 
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshold: float, limit: int | None) -> Tensor:
-    """`nms`, and with `labels` `batched_nms`, on what has been checked."""
+def nms_core(
+    boxes: Boxes,
+    scores: Float[Tensor, " N"],
+    iou_threshold: float,
+    labels: Int[Tensor, " N"] | None = None,
+    limit: int | None = None,
+) -> Int[Tensor, " M"]:
+    """`nms`, and with `labels` `batched_nms`, of what has been checked."""
+    boxes = _upcast(boxes)
     order = scores.sort(descending=True, stable=True).indices  # (N,)
     boxes = boxes[order]
     areas = _area(boxes)
@@ -261,12 +297,13 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshol
         labels = labels[order]
     # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
     # that is not above the threshold: "above it" is then the same, to the last bit.
-    threshold = boxes.new_tensor(iou_threshold)
-    if threshold.item() > iou_threshold:
-        threshold = torch.nextafter(threshold, threshold.new_tensor(-math.inf))
+    if boxes.dtype == torch.float32:
+        nearest = np.float32(iou_threshold)
+        is_above = float(nearest) > iou_threshold
+        iou_threshold = float(np.nextafter(nearest, np.float32(-1)) if is_above else nearest)
 
     def overlap(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), IoU
-        intersection, union = _intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
+        intersection, union = intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
         iou = intersection / union
         return iou if labels is None else torch.where(labels[p][:, None] == labels[q], iou, 0.0)
 
@@ -275,14 +312,14 @@ def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshol
     undecided = torch.arange(len(boxes), device=boxes.device)
     while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
         block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
-        block = block[_greedy_choice(overlap(block, block) > threshold)]
+        block = block[_greedy_choice(overlap(block, block) > iou_threshold)]
         kept.append(block)
         if len(undecided) > 0:
             parts = undecided.split(NMS_TABLE // len(block))
             # The largest IoU with a box of the block, then one comparison: quicker than any() of all comparisons. Only
             # a box without area can meet a NaN (0/0, with another such box), and nothing overlaps it in any case.
             largest = torch.cat([overlap(block, part).amax(dim=0) for part in parts])
-            undecided = undecided[~(largest > threshold)]
+            undecided = undecided[~(largest > iou_threshold)]
     return order[torch.cat(kept)[:limit]] if kept else order[:0]
 
 
@@ -325,7 +362,10 @@ def _columns(boxes: Tensor) -> Tensor:
     return boxes.T[:, :, None]
 
 
-def _intersection_and_union(a: Tensor, b: Tensor, area_a: Tensor, area_b: Tensor) -> tuple[Tensor, Tensor]:
+def intersection_and_union(
+    a: Boxes, b: Float[Tensor, "K 4"], area_a: Float[Tensor, " N"], area_b: Float[Tensor, " K"]
+) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
+    """Areas that each box in `a` shares with each in `b`, and that both cover together."""
     # Coordinate by coordinate: four (N, K) tables are quicker to fill than two of (N, K, 2).
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T.contiguous()
     width = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)  # (N, K)
@@ -345,12 +385,10 @@ def _upcast(values: Tensor) -> Tensor:
 
 def checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:
     """Return `boxes` if they are (N, 4) floats in xyxy, else raise a ValueError that names them and the row."""
-    _check_shape(boxes, name)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    # A comparison with NaN is False, so a box with NaN is refused here as well.
-    good = high >= low if allow_empty_area else high > low  # (N, 2)
+    check_shape(boxes, name)
+    good = is_box(boxes, allow_empty_area)
     if not good.all():
-        row = int(torch.nonzero(~good.all(dim=1))[0])
+        row = int(torch.nonzero(~good)[0])
         sign = ">=" if allow_empty_area else ">"
         raise ValueError(
             f"{name} must be (N, 4) with x2 {sign} x1 and y2 {sign} y1; row {row} is {_row(boxes, row)} "
@@ -359,8 +397,14 @@ def checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -
     return boxes
 
 
+def is_box(boxes: Boxes, allow_empty_area: bool = True) -> Bool[Tensor, " N"]:
+    """Which rows are boxes at all: the right way round and, if asked for, with an area. None with a NaN is."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return (high >= low if allow_empty_area else high > low).all(dim=1)
+
+
 def _checked_sizes(boxes: Tensor, form: str) -> Tensor:
-    _check_shape(boxes, "boxes")
+    check_shape(boxes, "boxes")
     good = boxes[:, 2:] >= 0
     if not good.all():
         row = int(torch.nonzero(~good.all(dim=1))[0])
@@ -368,7 +412,8 @@ def _checked_sizes(boxes: Tensor, form: str) -> Tensor:
     return boxes
 
 
-def _check_shape(boxes: Tensor, name: str) -> None:
+def check_shape(boxes: Tensor, name: str) -> None:
+    """Refuse what is not (N, 4) floats in a tensor."""
     if not isinstance(boxes, Tensor):
         raise TypeError(f"{name} must be a torch tensor; got {type(boxes).__name__}, convert it with torch.as_tensor()")
     if boxes.ndim != 2 or boxes.shape[1] != 4:

@@ -16,59 +16,58 @@ or 1 when the classes share it), K channels of a map of h x w cells, D hidden fe
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
-from frcnn_lessons.checks import check_images, check_proposals, check_settings, check_targets
+from frcnn_lessons.batch import (
+    Detections,
+    Images,
+    ImageSizes,
+    Losses,
+    Proposals,
+    Targets,
+    admit,
+    check_proposals,
+    check_targets,
+)
+from frcnn_lessons.boxes import DELTA_WEIGHTS
+from frcnn_lessons.rcnn import detections as best_of_each_class
 from frcnn_lessons.roi import roi_align, roi_pool
-from frcnn_lessons.sampling import hierarchical_batch
+from frcnn_lessons.sampling import hierarchical_batch_core
+from frcnn_lessons.settings import Count, Share, Weight, check_settings
 
-Images = Sequence[Float[Tensor, "3 _ _"]]
-Proposals = Sequence[Float[Tensor, "_ 4"]]
-Targets = Sequence[Mapping[str, Any]]
-
-# Deltas are a tenth (dx, dy) or a fifth (dw, dh) in size; as the paper, scale them to a deviation of about 1.
-DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+SAMPLING_RATIO = 2  # RoI align looks at 2 x 2 points of a bin, as torchvision's detectors do
 
 
 @dataclass(frozen=True)
 class HeadSettings:
     """What can be chosen about a head, with the paper's values. Change one: `HeadSettings(class_agnostic=True)`."""
 
-    pool_size: tuple[int, int] = (7, 7)  # rows and columns, section 2.1; vehicles are wide, (5, 8) suits them
+    pool_size: tuple[Count, Count] = (7, 7)  # rows and columns, section 2.1; vehicles are wide, (5, 8) suits them
     align: bool = False  # RoI align with 2 x 2 samples a bin in place of RoI pooling (lesson 06)
     aligned: bool = False  # and if so, with a cell's value at its centre; False as torchvision's own detectors
-    hidden: int = 4096  # D, VGG16's; a small backbone does well with 256
+    hidden: Count = 4096  # D, VGG16's; a small backbone does well with 256
     batch_norm: bool = False  # after fc6, before its ReLU: a network that starts from random weights learns faster
     class_agnostic: bool = False  # one box for all classes in place of one a class
-    box_weight: float = 1.0  # lambda of equation 1
-    beta: float = 1 / 9  # where smooth L1 turns from a square into a line: 1 in equation 3, 1/9 in later code, 0 is L1
-    regions: int = 64  # of each image in a step, section 2.3: R = 128 from N = 2 images
-    foreground_share: float = 0.25  # section 2.3
-    foreground_iou: float = 0.5  # section 2.3
-    background_iou: tuple[float, float] = (0.1, 0.5)  # section 2.3; (0.0, 0.5) takes in the easy background too
+    box_weight: Weight = 1.0  # lambda of equation 1
+    beta: Weight = 1 / 9  # where smooth L1 turns from a square into a line: 1 in equation 3, 1/9 in later code, 0 is L1
+    regions: Count = 64  # of each image in a step, section 2.3: R = 128 from N = 2 images
+    foreground_share: Share = 0.25  # section 2.3
+    foreground_iou: Share = 0.5  # section 2.3
+    background_iou: tuple[Share, Share] = (0.1, 0.5)  # section 2.3; (0.0, 0.5) takes in the easy background too
     report_accuracy: bool = False  # adds "accuracy" to the losses, for the curves; it is not to be summed with them
-    score_threshold: float = 0.05  # the authors' code
-    nms_iou: float = 0.3  # section 3: as R-CNN; torchvision has 0.5
-    detections: int = 100  # of an image, at most
+    score_threshold: Share = 0.05  # the authors' code
+    nms_iou: Share = 0.3  # section 3: as R-CNN; torchvision has 0.5
+    detections: Count = 100  # of an image, at most
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        check_settings(
-            self,
-            rows={"pool_size": 2, "background_iou": 2},
-            counts="pool_size hidden regions detections",
-            shares="foreground_share foreground_iou background_iou score_threshold nms_iou",
-            weights="box_weight beta",
-        )
+        check_settings(self)
 
 
 # --- the head ------------------------------------------------------------------------------------------------------
@@ -135,14 +134,14 @@ class RoIHead(nn.Module):
         """
         s = self.settings
         if s.align:
-            pooled = roi_align(features, regions, s.pool_size, 1 / self.stride, 2, s.aligned)  # (R, K, 7, 7)
+            pooled = roi_align(features, regions, s.pool_size, 1 / self.stride, SAMPLING_RATIO, s.aligned)
         else:
-            pooled = roi_pool(features, regions, s.pool_size, 1 / self.stride)
+            pooled = roi_pool(features, regions, s.pool_size, 1 / self.stride)  # (R, K, 7, 7)
         hidden = F.relu(self.fc6(pooled.flatten(1)))  # (R, D)
         hidden = F.relu(self.fc7(hidden))
         return self.classifier(hidden), self.regressor(hidden).unflatten(1, (-1, 4))
 
-    def losses(self, features: Float[Tensor, "N K h w"], proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, features: Float[Tensor, "N K h w"], proposals: Proposals, targets: Targets) -> Losses:
         """Draw a mini-batch of regions from every image and compute the loss on it.
 
         Args:
@@ -156,21 +155,26 @@ class RoIHead(nn.Module):
         Raises:
             ValueError: for targets that cannot be learned from.
         """
+        check_proposals(proposals)
         check_targets(targets, self.classes)
+        return self.losses_core(features, proposals, targets)
+
+    def losses_core(self, features: Float[Tensor, "N K h w"], proposals: Proposals, targets: Targets) -> Losses:
+        """`losses`, of proposals and targets that have been checked."""
         s = self.settings
-        batch = hierarchical_batch(
+        batch = hierarchical_batch_core(
             proposals,
             targets,
-            s.regions,
-            s.foreground_share,
-            s.foreground_iou,
-            s.background_iou,
-            DELTA_WEIGHTS,
-            self.generator,
+            regions_per_image=s.regions,
+            foreground_share=s.foreground_share,
+            foreground_iou=s.foreground_iou,
+            background_iou=s.background_iou,
+            weights=DELTA_WEIGHTS,
+            generator=self.generator,
         )
-        scores, deltas = self(features, [image.boxes for image in batch])
-        labels = torch.cat([image.labels for image in batch])  # (R,), in the order of the regions
-        goals = torch.cat([image.deltas for image in batch])  # (R, 4)
+        scores, deltas = self(features, [of_image.boxes for of_image in batch])
+        labels = torch.cat([of_image.labels for of_image in batch])  # (R,), in the order of the regions
+        goals = torch.cat([of_image.deltas for of_image in batch])  # (R, 4)
         losses = multi_task_loss(scores, deltas, labels, goals, s.box_weight, s.beta)
         if s.report_accuracy:
             losses["accuracy"] = (scores.argmax(dim=1) == labels).sum() / max(len(labels), 1)
@@ -178,19 +182,24 @@ class RoIHead(nn.Module):
 
     @torch.no_grad()
     def detect(
-        self, features: Float[Tensor, "N K h w"], proposals: Proposals, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+        self, features: Float[Tensor, "N K h w"], proposals: Proposals, image_sizes: ImageSizes
+    ) -> list[Detections]:
         """Detect objects: for each image `boxes` (D, 4), `labels` (D,) and `scores` (D,), highest score first.
 
         Args:
             proposals: of each image, xyxy in pixels; none gives no detections.
             image_sizes: (height, width) of each image, without what it was padded with.
+
+        Raises:
+            FloatingPointError: if a score or delta is not a finite number.
         """
         scores, deltas = self(features, proposals)
+        _check_finite(scores, deltas)
         counts = [len(regions) for regions in proposals]
+        of_images = zip(scores.split(counts), deltas.split(counts), proposals, image_sizes, strict=True)
         return [
-            detections(*image, self.settings)
-            for image in zip(scores.split(counts), deltas.split(counts), proposals, image_sizes, strict=True)
+            detections_core(of_regions, corrections, regions, size, self.settings)
+            for of_regions, corrections, regions, size in of_images
         ]
 
 
@@ -201,7 +210,7 @@ def multi_task_loss(
     goals: Float[Tensor, "R 4"],
     box_weight: float = 1.0,
     beta: float = 1 / 9,
-) -> dict[str, Tensor]:
+) -> Losses:
     """How wrong the head is about the class of regions, and about the box of those that are on an object (equation 1).
 
         L = -log p(label) + box_weight * [label >= 1] * sum over x, y, w, h of smooth_l1(delta - goal)
@@ -220,7 +229,7 @@ def multi_task_loss(
     Returns:
         `loss_classifier` and `loss_box_reg`, torchvision's names; both 0 when R is 0.
     """
-    R = max(len(labels), 1)
+    R, labels = max(len(labels), 1), labels.long()
     foreground = torch.nonzero(labels > 0).flatten()  # (F,)
     column = labels[foreground].clamp(max=deltas.shape[1] - 1)  # 0 where all classes share one box
     box_loss = F.smooth_l1_loss(deltas[foreground, column], goals[foreground], beta=beta, reduction="sum")
@@ -236,7 +245,7 @@ def detections(
     regions: Float[Tensor, "R 4"],
     image_size: tuple[int, int],
     settings: HeadSettings,
-) -> dict[str, Tensor]:
+) -> Detections:
     """From the head's output for one image to the answer. Every class of every region is a candidate of its own.
 
     Returns:
@@ -245,22 +254,37 @@ def detections(
     Raises:
         FloatingPointError: if a score or delta is not a finite number.
     """
-    if not (scores.isfinite().all() and deltas.isfinite().all()):
-        raise FloatingPointError("class scores or deltas are not finite numbers (look at the image and the weights)")
+    _check_finite(scores, deltas)
+    return detections_core(scores, deltas, regions, image_size, settings)
+
+
+def detections_core(
+    scores: Float[Tensor, "R L"],
+    deltas: Float[Tensor, "R B 4"],
+    regions: Float[Tensor, "R 4"],
+    image_size: tuple[int, int],
+    settings: HeadSettings,
+) -> Detections:
+    """`detections`, of what has been checked."""
     # In float32 even under mixed precision: bfloat16 has so few digits that good scores would all be 1.0.
-    probability = scores.float().softmax(dim=1)[:, 1:]  # (R, C): background is no detection
-    R, C = probability.shape
-    corrected = boxes.decode(deltas, regions, DELTA_WEIGHTS)  # (R, B, 4)
-    corrected = corrected[:, -C:].expand(R, C, 4).flatten(0, 1)  # (R * C, 4): without background's; shared if B = 1
-    corrected = boxes.clip(corrected, image_size)
-    labels = torch.arange(1, C + 1, device=scores.device).repeat(R)  # (R * C,)
-    flat = probability.flatten()
-    # Most candidates are background. Dropping them first makes suppression cheap.
-    likely = torch.nonzero(flat > settings.score_threshold).flatten()
-    likely = likely[boxes.remove_small(corrected[likely], 0.01)]  # what was cut down to nothing at the border
-    kept = boxes.batched_nms(corrected[likely], flat[likely], labels[likely], settings.nms_iou)
-    best = likely[kept[: settings.detections]]
-    return {"boxes": corrected[best], "labels": labels[best], "scores": flat[best]}
+    probability = scores.float().softmax(dim=1)
+    classes = slice(1, None)  # background is no detection
+    return best_of_each_class(
+        regions,
+        probability[:, classes],  # (R, C)
+        deltas if deltas.shape[1] == 1 else deltas[:, classes],  # (R, C, 4), or (R, 1, 4) if the classes share a box
+        image_size,
+        score_threshold=settings.score_threshold,
+        nms_iou=settings.nms_iou,
+        limit=settings.detections,
+        weights=DELTA_WEIGHTS,
+    )
+
+
+def _check_finite(scores: Tensor, deltas: Tensor) -> None:
+    """NaN scores are below every threshold: there would be no detections, and no word about why."""
+    if not (scores.isfinite().all() & deltas.isfinite().all()):
+        raise FloatingPointError("class scores or deltas are not finite numbers (look at the image and the weights)")
 
 
 def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
@@ -302,7 +326,7 @@ class FastRCNN(nn.Module):
 
     def forward(
         self, images: Images, targets: Targets | None = None, proposals: Proposals | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    ) -> Losses | list[Detections]:
         """Learn from images, or detect objects in them.
 
         Args:
@@ -320,30 +344,15 @@ class FastRCNN(nn.Module):
             raise ValueError(
                 f"Fast R-CNN does not find its own proposals: give a (R, 4) tensor for each of the {len(images)} images"
             )
-        if self.training and (targets is None or len(targets) != len(images)):
-            raise ValueError(
-                f"training needs targets, boxes and labels for each of the {len(images)} images; "
-                "call model.eval() to detect objects"
-            )
-        check_proposals(proposals)
-        features = self.backbone.features(pad_images(images, self.backbone))
-        if self.training and targets is not None:
-            return self.head.losses(features, proposals, targets)
-        return self.head.detect(features, proposals, [(image.shape[1], image.shape[2]) for image in images])
-
-
-def pad_images(images: Images, backbone: Backbone) -> Float[Tensor, "N 3 H W"]:
-    """Put images of different sizes into one tensor: each at the top left, the rest in the colour of "nothing".
-
-    Nothing is scaled and the corner stays where it was, so boxes stay valid. H and W are the next multiples of the
-    backbone's stride, or a map that rounds down would lose the last rows and columns.
-
-    Raises:
-        ValueError: if they are no RGB images in 0..1.
-    """
-    check_images(images)
-    H, W = (math.ceil(max(image.shape[d] for image in images) / backbone.stride) * backbone.stride for d in (1, 2))
-    batch = backbone.normalise.mean[:, None, None].expand(len(images), 3, H, W).clone()
-    for padded, image in zip(batch, images, strict=True):
-        padded[:, : image.shape[1], : image.shape[2]] = image
-    return batch
+        batch = admit(
+            images,
+            self.backbone,
+            targets=targets,
+            proposals=proposals,
+            classes=self.head.classes,
+            training=self.training,
+        )
+        features = self.backbone.features(batch.pixels)  # (N, K, h, w)
+        if batch.targets is not None:
+            return self.head.losses_core(features, batch.proposals, batch.targets)
+        return self.head.detect(features, batch.proposals, batch.sizes)

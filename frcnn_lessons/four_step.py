@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frcnn_lessons.backbones import Backbone
-from frcnn_lessons.fast_rcnn import Images, RoIHead, Targets, pad_images
+from frcnn_lessons.batch import Detections, Images, Losses, Targets, admit
+from frcnn_lessons.fast_rcnn import RoIHead
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPN
 from frcnn_lessons.training import History, Settings, train
@@ -42,7 +42,7 @@ class ProposalNetwork(nn.Module):
         super().__init__()
         self.backbone, self.rpn = backbone, rpn
 
-    def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(self, images: Images, targets: Targets | None = None) -> Losses | list[dict[str, Tensor]]:
         """Learn to propose, or propose.
 
         Args:
@@ -53,14 +53,12 @@ class ProposalNetwork(nn.Module):
             In training `loss_objectness` and `loss_rpn_box_reg`; in evaluation for each image `boxes` (P, 4) and
             `scores` (P,), best first.
         """
-        if self.training and (targets is None or len(targets) != len(images)):
-            raise ValueError(f"training needs targets, boxes for each of the {len(images)} images")
-        features = self.backbone.features(pad_images(images, self.backbone))  # (N, K, h, w)
-        anchors = self.rpn.anchors(features)
-        objectness, deltas = self.rpn(features)
-        if self.training and targets is not None:
-            return self.rpn.losses(objectness, deltas, anchors, targets, _sizes(images))
-        proposals, scores = self.rpn.propose(objectness, deltas, anchors, _sizes(images))
+        batch = admit(images, self.backbone, targets=targets, training=self.training)
+        features = self.backbone.features(batch.pixels)  # (N, K, h, w)
+        rpn = self.rpn(features, batch.targets, batch.sizes)
+        if batch.targets is not None:
+            return rpn.losses
+        proposals, scores = self.rpn.propose(rpn, batch.sizes)
         return [{"boxes": of_image, "scores": s} for of_image, s in zip(proposals, scores, strict=True)]
 
     def freeze(self) -> "ProposalNetwork":
@@ -87,24 +85,21 @@ class DetectionNetwork(nn.Module):
         super().__init__()
         self.proposer, self.backbone, self.head = proposer, backbone, head
 
-    def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def forward(self, images: Images, targets: Targets | None = None) -> Losses | list[Detections]:
         """Learn to detect, or detect; arguments and detections as those of `FasterRCNN`.
 
         In training the losses are `loss_classifier` and `loss_box_reg`; the proposer makes as many proposals as its
         settings say for training.
         """
-        if self.training and (targets is None or len(targets) != len(images)):
-            raise ValueError(f"training needs targets, boxes and labels for each of the {len(images)} images")
-        batch = pad_images(images, self.backbone)
+        batch = admit(images, self.backbone, targets=targets, classes=self.head.classes, training=self.training)
         with torch.no_grad():
-            features, rpn = self.proposer.backbone.features(batch), self.proposer.rpn
-            objectness, deltas = rpn(features)
-            proposals, _ = rpn.propose(objectness, deltas, rpn.anchors(features), _sizes(images))
+            features = self.proposer.backbone.features(batch.pixels)
+            proposals, _ = self.proposer.rpn.propose(self.proposer.rpn(features), batch.sizes)
         if self.backbone is not self.proposer.backbone:
-            features = self.backbone.features(batch)
-        if self.training and targets is not None:
-            return self.head.losses(features, proposals, targets)
-        return self.head.detect(features, proposals, _sizes(images))
+            features = self.backbone.features(batch.pixels)
+        if batch.targets is not None:
+            return self.head.losses_core(features, proposals, batch.targets)
+        return self.head.detect(features, proposals, batch.sizes)
 
 
 def four_step(
@@ -187,7 +182,3 @@ def four_step(
     learn(proposer)  # step 3
     learn(DetectionNetwork(proposer.freeze(), model.backbone, model.head))  # step 4
     return histories
-
-
-def _sizes(images: Sequence[Float[Tensor, "3 _ _"]]) -> list[tuple[int, int]]:
-    return [(image.shape[1], image.shape[2]) for image in images]

@@ -27,6 +27,7 @@ from tqdm.auto import trange
 
 from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
+from frcnn_lessons.batch import Detections
 
 BATCH = 32  # windows that go through the network together: few enough for a processor's cache, twice as fast as 192
 
@@ -387,33 +388,42 @@ def _linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.
 
 
 def detections(
-    proposals: Float[Tensor, "R 4"],
+    regions: Float[Tensor, "R 4"],
     scores: Float[Tensor, "R C"],
-    deltas: Float[Tensor, "R C 4"] | None,
+    deltas: Float[Tensor, "R B 4"] | None,
     image_size: tuple[int, int],
+    *,
     score_threshold: float,
-    nms_iou: float = 0.3,
-) -> dict[str, Tensor]:
-    """From scored proposals to the answer: correct the boxes, drop low scores, suppress doubles class by class.
+    nms_iou: float,
+    limit: int = 100,
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> Detections:
+    """From scored regions to the answer: every class of every region is a candidate of its own.
 
     Args:
         scores: of each class, background left out; margins or probabilities.
-        deltas: corrections of each class; None leaves proposals as they are.
+        deltas: corrections of each class (B = C), or one for all (B = 1); None leaves regions as they are.
         image_size: (height, width); boxes are cut off there.
+        score_threshold: candidates with this score or less are dropped.
+        nms_iou: of two of a class that overlap by more than this, the better one stays.
+        limit: so many of an image at most.
+        weights: factors of the deltas, see `boxes.encode`.
 
     Returns:
         `boxes` (D, 4), `labels` (D,) from 1, `scores` (D,), highest score first.
     """
     R, C = scores.shape
     if deltas is None:
-        deltas = proposals.new_zeros(R, C, 4)
-    corrected = boxes.decode(deltas, proposals).flatten(0, 1)  # (R * C, 4)
-    corrected = boxes.clip(corrected, image_size)
-    labels = torch.arange(1, C + 1).repeat(R)  # (R * C,)
-    kept = scores.flatten() > score_threshold
-    corrected, labels, flat = corrected[kept], labels[kept], scores.flatten()[kept]
-    kept = boxes.batched_nms(corrected, flat, labels, nms_iou)
-    return {"boxes": corrected[kept], "labels": labels[kept], "scores": flat[kept]}
+        deltas = regions.new_zeros(R, 1, 4)
+    corrected = boxes.clip_core(boxes.decode_core(deltas, regions, weights).expand(R, C, 4).flatten(0, 1), image_size)
+    labels = torch.arange(1, C + 1, device=scores.device).repeat(R)  # (R * C,)
+    flat = scores.flatten()  # (R * C,)
+    # Most candidates are background. Dropping them first makes suppression cheap.
+    likely = torch.nonzero(flat > score_threshold).flatten()
+    likely = likely[boxes.remove_small_core(corrected[likely], 0.01)]  # what was cut down to nothing at the border
+    kept = boxes.nms_core(corrected[likely], flat[likely], nms_iou, labels[likely])
+    best = likely[kept[:limit]]
+    return {"boxes": corrected[best], "labels": labels[best], "scores": flat[best]}
 
 
 class RCNN(nn.Module):
@@ -433,7 +443,7 @@ class RCNN(nn.Module):
     @torch.no_grad()
     def forward(
         self, images: Sequence[Float[Tensor, "3 H W"]], proposals: Sequence[Float[Tensor, "R 4"]]
-    ) -> list[dict[str, Tensor]]:
+    ) -> list[Detections]:
         """Detect objects, in torchvision's form: for each image `boxes`, `labels` and `scores` (margins here)."""
         return [
             self.answer(describe(self.network, image, regions), regions, (image.shape[1], image.shape[2]))
@@ -443,7 +453,7 @@ class RCNN(nn.Module):
     @torch.no_grad()
     def answer(
         self, features: Features, proposals: Float[Tensor, "R 4"], image_size: tuple[int, int], softmax: bool = False
-    ) -> dict[str, Tensor]:
+    ) -> Detections:
         """Detect objects when the features are there already.
 
         Args:
@@ -454,4 +464,4 @@ class RCNN(nn.Module):
         else:
             scores, threshold = self.svms(features.hidden), -1.0
         deltas = None if self.regression is None else self.regression(features.pooled).reshape(*scores.shape, 4)
-        return detections(proposals, scores, deltas, image_size, threshold)
+        return detections(proposals, scores, deltas, image_size, score_threshold=threshold, nms_iou=0.3)

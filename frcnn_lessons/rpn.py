@@ -7,7 +7,8 @@ In training, `rpn_loss` compares both with what `anchor_targets` asks for, on a 
 layer, `proposals`, turns them into a few hundred boxes: move the anchors, clip, drop what is tiny, take the best before
 and after non-maximum suppression. These boxes then take the place of selective search in Fast R-CNN.
 
-`RPN` holds all this together. Nothing in it knows a class: only "object" or not.
+`RPN` holds all this together: called with a feature map, it gives what it says of every anchor and, with targets, how
+wrong that is. Nothing in it knows a class: only "object" or not.
 
 Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.1 (network and loss) and 3.3 (numbers).
 Letters: N images, K channels of a map of h x w cells, D hidden channels, A anchors a cell, T = h * w * A anchors of an
@@ -15,9 +16,9 @@ image (their order: see `frcnn_lessons.anchors`), F of them foreground and B bac
 proposals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +27,10 @@ from torch import Generator, Tensor, nn
 
 from frcnn_lessons import boxes
 from frcnn_lessons.anchors import Rounding, anchor_grid, base_anchors, inside
-from frcnn_lessons.checks import check_settings, check_targets
-from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, match, sample
+from frcnn_lessons.batch import ImageSizes, Losses, Targets, check_targets
+from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, learnable, match, on_difficult, sample
+from frcnn_lessons.settings import Count, Positive, Share, Weight, check_settings
 
-Targets = Sequence[Mapping[str, Any]]
-ImageSizes = Sequence[tuple[int, int]]
 Sampled = Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]
 """For each image the indices of the foreground and of the background anchors, as `sampling.sample` gives them."""
 
@@ -42,36 +42,28 @@ class RPNSettings:
     Pairs of numbers are for training and for testing.
     """
 
-    sizes: tuple[float, ...] = (128, 256, 512)  # section 3.3, for images with a short side of 600
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # section 3.3: 2:1, 1:1, 1:2
+    sizes: tuple[Positive, ...] = (128, 256, 512)  # section 3.3, for images with a short side of 600
+    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # section 3.3: 2:1, 1:1, 1:2
     rounding: Rounding = "none"  # see `base_anchors`
     offset: float = 0.5  # centred in the cell; torchvision has 0, its corner
-    hidden: int | None = None  # D; as many as the map has channels if None: 512 for VGG16, section 3.1
-    foreground_iou: float = 0.7  # section 3.1.2
-    background_iou: tuple[float, float] = (0.0, 0.3)  # section 3.1.2
+    hidden: Count | None = None  # D; as many as the map has channels if None: 512 for VGG16, section 3.1
+    foreground_iou: Share = 0.7  # section 3.1.2
+    background_iou: tuple[Share, Share] = (0.0, 0.3)  # section 3.1.2
     allow_crossing: bool = False  # section 3.3: anchors across the border are not trained on; torchvision's are
-    regions: int = 256  # anchors of each image in a step, section 3.1.2
-    foreground_share: float = 0.5  # section 3.1.2: up to 128 of them
+    regions: Count = 256  # anchors of each image in a step, section 3.1.2
+    foreground_share: Share = 0.5  # section 3.1.2: up to 128 of them
     normalise: Literal["sampled", "paper"] = "sampled"  # "paper", section 3.1.2: the box loss over all locations, and
-    box_weight: float = 1.0  # lambda of equation 1: 10 there. 1 and "sampled" do nearly the same, as later code does
-    beta: float = 1 / 9  # where smooth L1 turns from a square into a line; the authors' code
-    before_nms: tuple[int, int] = (12000, 6000)  # best anchors that are looked at; the authors' code
-    nms_iou: float = 0.7  # section 3.3
-    after_nms: tuple[int, int] = (2000, 300)  # section 3.3 and table 2
-    min_size: float = 1e-3  # pixels; only what clipping left nothing of. The authors' code drops all below 16
+    box_weight: Weight = 1.0  # lambda of equation 1: 10 there. 1 and "sampled" do nearly the same, as later code does
+    beta: Weight = 1 / 9  # where smooth L1 turns from a square into a line; the authors' code
+    before_nms: tuple[Count, Count] = (12000, 6000)  # best anchors that are looked at; the authors' code
+    nms_iou: Share = 0.7  # section 3.3
+    after_nms: tuple[Count, Count] = (2000, 300)  # section 3.3 and table 2
+    min_size: Weight = 1e-3  # pixels; only what clipping left nothing of. The authors' code drops all below 16
     report_accuracy: bool = False  # adds "accuracy" to the losses, for the curves; it is not to be summed with them
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, or a misspelt word, which would silently mean the other one."""
-        check_settings(
-            self,
-            rows={"sizes": 0, "ratios": 0, "background_iou": 2, "before_nms": 2, "after_nms": 2},
-            counts="regions before_nms after_nms",
-            shares="foreground_iou background_iou foreground_share nms_iou",
-            weights="sizes ratios box_weight beta min_size",
-        )
-        if self.normalise not in ("sampled", "paper"):
-            raise ValueError(f'normalise must be "sampled" or "paper"; got {self.normalise!r}')
+        check_settings(self)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -117,6 +109,22 @@ class RPNHead(nn.Module):
         return objectness, deltas
 
 
+class RPNOutput(NamedTuple):
+    """What the network says of a feature map.
+
+    Attributes:
+        objectness: logits, above 0 for "object".
+        deltas: from each anchor to the object it may see.
+        anchors: the same for each of the N images, xyxy in pixels.
+        losses: `loss_objectness` and `loss_rpn_box_reg`, if there were targets.
+    """
+
+    objectness: Float[Tensor, "N T"]
+    deltas: Float[Tensor, "N T 4"]
+    anchors: Float[Tensor, "T 4"]
+    losses: Losses
+
+
 class RPN(nn.Module):
     """The network, what it learns from, and its proposals.
 
@@ -146,29 +154,32 @@ class RPN(nn.Module):
         self.register_buffer("base", base, persistent=False)  # follows from the settings: not stored
         self.head = RPNHead(channels, len(base), self.settings.hidden, generator)
 
-    def forward(self, features: Float[Tensor, "N K h w"]) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T 4"]]:
-        """Objectness (logits) and deltas of every anchor, see `RPNHead`."""
+    def forward(
+        self, features: Float[Tensor, "N K h w"], targets: Targets | None = None, image_sizes: ImageSizes | None = None
+    ) -> RPNOutput:
+        """Say of every anchor whether it is on an object and where that is; with targets, also how wrong this is.
+
+        Args:
+            features: one map for each image.
+            targets: as `losses` takes them, checked; None for no losses.
+            image_sizes: as `losses` takes them; needed with targets.
+        """
         objectness, deltas = self.head(features)
         # Under mixed precision they come with three digits: too few to tell thousands of scores apart, or for pixels.
-        return objectness.float(), deltas.float()
+        output = RPNOutput(objectness.float(), deltas.float(), self.anchors(features), {})
+        if targets is None or image_sizes is None:
+            return output
+        return output._replace(losses=self.losses_core(output, targets, image_sizes))
 
     def anchors(self, features: Float[Tensor, "N K h w"]) -> Float[Tensor, "T 4"]:
         """The anchors of a feature map, the same for each of its images: xyxy in pixels."""
         return anchor_grid(self.base, (features.shape[2], features.shape[3]), self.stride, self.settings.offset)
 
-    def losses(
-        self,
-        objectness: Float[Tensor, "N T"],
-        deltas: Float[Tensor, "N T 4"],
-        anchors: Float[Tensor, "T 4"],
-        targets: Targets,
-        image_sizes: ImageSizes,
-    ) -> dict[str, Tensor]:
+    def losses(self, output: RPNOutput, targets: Targets, image_sizes: ImageSizes) -> Losses:
         """Draw anchors of every image and compute the loss on them.
 
         Args:
-            objectness, deltas: what `forward` gave.
-            anchors: what `anchors` gave.
+            output: what the call gave.
             targets: of each image, `boxes` (M, 4), M may be 0, and, if any are, `difficult` (M,).
             image_sizes: (height, width) of each image, without what it was padded with: anchors beyond are ignored.
 
@@ -176,21 +187,24 @@ class RPN(nn.Module):
             `loss_objectness` and `loss_rpn_box_reg`, see `rpn_loss`; their sum is to be made small. With
             `report_accuracy` also `accuracy`, the share of the anchors drawn whose logit has the right sign.
         """
-        if not len(objectness) == len(targets) == len(image_sizes):
+        if not len(output.objectness) == len(targets) == len(image_sizes):
             raise ValueError(
-                f"targets and image_sizes must hold one for each of the {len(objectness)} images; "
+                f"targets and image_sizes must hold one for each of the {len(output.objectness)} images; "
                 f"got {len(targets)} and {len(image_sizes)}"
             )
         check_targets(targets, classes=None)
+        return self.losses_core(output, targets, image_sizes)
+
+    def losses_core(self, output: RPNOutput, targets: Targets, image_sizes: ImageSizes) -> Losses:
+        """`losses`, of targets that have been checked."""
+        objectness, deltas, anchors, _ = output
         s = self.settings
+        rules = s.foreground_iou, s.background_iou, s.allow_crossing
         wanted = [
-            anchor_targets(
-                anchors, target["boxes"], size, s.foreground_iou, s.background_iou, s.allow_crossing,
-                target.get("difficult"),
-            )
+            anchor_targets_core(anchors, target["boxes"], size, *rules, target.get("difficult"))
             for target, size in zip(targets, image_sizes, strict=True)
-        ]  # fmt: skip
-        drawn = [sample(image.verdict, s.regions, s.foreground_share, self.generator) for image in wanted]
+        ]
+        drawn = [sample(of_image.verdict, s.regions, s.foreground_share, self.generator) for of_image in wanted]
         locations = objectness.numel() // len(self.base) if s.normalise == "paper" else None
         losses = rpn_loss(objectness, deltas, wanted, drawn, s.box_weight, s.beta, locations)
         if s.report_accuracy:
@@ -202,22 +216,16 @@ class RPN(nn.Module):
         return losses
 
     def propose(
-        self,
-        objectness: Float[Tensor, "N T"],
-        deltas: Float[Tensor, "N T 4"],
-        anchors: Float[Tensor, "T 4"],
-        image_sizes: ImageSizes,
+        self, output: RPNOutput, image_sizes: ImageSizes
     ) -> tuple[list[Float[Tensor, "_ 4"]], list[Float[Tensor, " _"]]]:
         """Propose regions: for each image boxes (P, 4) and scores (P,) as probabilities, best first.
 
         As many as the settings say for training or testing, whichever mode the module is in; see `proposals`.
         """
-        s = self.settings
-        mode = 0 if self.training else 1
-        pairs = [
-            proposals(*image, s.before_nms[mode], s.after_nms[mode], s.nms_iou, s.min_size)
-            for image in zip(objectness, deltas, [anchors] * len(objectness), image_sizes, strict=True)
-        ]
+        objectness, deltas, anchors, _ = output
+        s, mode = self.settings, 0 if self.training else 1
+        numbers = s.before_nms[mode], s.after_nms[mode], s.nms_iou, s.min_size
+        pairs = proposals_core(objectness, deltas, anchors, image_sizes, *numbers)
         return [found for found, _ in pairs], [scores for _, scores in pairs]
 
 
@@ -266,22 +274,31 @@ def anchor_targets(
     Raises:
         ValueError: if an object has no width or height: its deltas would be infinite and the loss NaN.
     """
-    gt_boxes = gt_boxes.to(anchors)
-    empty = ~(gt_boxes[:, 2:] > gt_boxes[:, :2]).all(dim=1)  # (M,); a comparison with NaN is False, too
-    if empty.any():
-        row = int(torch.nonzero(empty)[0])
+    bad = ~boxes.is_box(gt_boxes, allow_empty_area=False)  # (M,)
+    if bad.any():
+        row = int(torch.nonzero(bad)[0])
         raise ValueError(f"gt_boxes must have x2 > x1 and y2 > y1; row {row} is {gt_boxes[row].tolist()}")
+    return anchor_targets_core(anchors, gt_boxes, image_size, foreground_iou, background_iou, allow_crossing, difficult)
 
-    hard = torch.zeros(len(gt_boxes), dtype=torch.bool) if difficult is None else difficult
-    hard = hard.to(anchors.device)
-    learned = torch.nonzero(~hard).flatten()
 
+def anchor_targets_core(
+    anchors: Float[Tensor, "T 4"],
+    gt_boxes: Float[Tensor, "M 4"],
+    image_size: tuple[int, int],
+    foreground_iou: float,
+    background_iou: tuple[float, float],
+    allow_crossing: bool,
+    difficult: Bool[Tensor, " M"] | None,
+) -> AnchorTargets:
+    """`anchor_targets`, of boxes that have been checked."""
+    gt_boxes = gt_boxes.to(anchors)
+    learned = learnable(gt_boxes, difficult)  # (L,)
     takes_part = torch.ones_like(anchors[:, 0], dtype=torch.bool) if allow_crossing else inside(anchors, image_size)
     taking_part = torch.nonzero(takes_part).flatten()  # (I,)
-    iou = boxes.iou(anchors[taking_part], gt_boxes)  # (I, M)
+    iou = boxes.iou_core(anchors[taking_part], gt_boxes)  # (I, M)
     best, verdict_inside = match(iou[:, learned], foreground_iou, background_iou)  # (I,), (I,)
-    on_difficult = (iou[:, hard] >= background_iou[1]).any(dim=1)  # (I,)
-    verdict_inside[on_difficult & (verdict_inside == BACKGROUND)] = IGNORED
+    untaught = on_difficult(iou, difficult, background_iou[1])  # (I,)
+    verdict_inside[untaught & (verdict_inside == BACKGROUND)] = IGNORED
 
     found = torch.nonzero(verdict_inside == FOREGROUND).flatten()  # (F,), among those that take part
     foreground = taking_part[found]  # (F,), among all
@@ -290,7 +307,7 @@ def anchor_targets(
     deltas = torch.zeros_like(anchors)
     verdict[taking_part] = verdict_inside
     matched[foreground] = learned[best[found]]
-    deltas[foreground] = boxes.encode(gt_boxes[matched[foreground]], anchors[foreground])
+    deltas[foreground] = boxes.encode_core(gt_boxes[matched[foreground]], anchors[foreground])
     return AnchorTargets(verdict, matched, deltas)
 
 
@@ -350,7 +367,6 @@ def rpn_loss(
 # --- the proposal layer ----------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def proposals(
     objectness: Float[Tensor, " T"],
     deltas: Float[Tensor, "T 4"],
@@ -392,12 +408,32 @@ def proposals(
             f"objectness, deltas and anchors must be about the same anchors; got {len(objectness)}, {len(deltas)} and "
             f"{len(anchors)} (made with other sizes, ratios or map size?)"
         )
-    logits, best = objectness.topk(min(before_nms, len(objectness)))  # best first; NaN counts as the highest
-    deltas = deltas[best]
-    if not (logits.isfinite().all() and deltas.isfinite().all()):
+    return proposals_core(
+        objectness[None], deltas[None], anchors, [image_size], before_nms, after_nms, nms_iou, min_size
+    )[0]
+
+
+@torch.no_grad()
+def proposals_core(
+    objectness: Float[Tensor, "N T"],
+    deltas: Float[Tensor, "N T 4"],
+    anchors: Float[Tensor, "T 4"],
+    image_sizes: ImageSizes,
+    before_nms: int,
+    after_nms: int,
+    nms_iou: float,
+    min_size: float,
+) -> list[tuple[Float[Tensor, "P 4"], Float[Tensor, " P"]]]:
+    """`proposals`, of each of N images."""
+    logits, best = objectness.topk(min(before_nms, objectness.shape[1]))  # (N, B), best first; NaN is the highest
+    deltas = deltas.gather(1, best[:, :, None].expand(-1, -1, 4))  # (N, B, 4)
+    if not (logits.isfinite().all() & deltas.isfinite().all()):
         raise FloatingPointError("objectness or deltas are not finite numbers (look at the image and the weights)")
-    found = boxes.clip(boxes.decode(deltas, anchors[best]), image_size)
-    large = boxes.remove_small(found, min_size)
-    found, scores = found[large], logits[large].sigmoid()
-    kept = boxes.nms(found, scores, nms_iou, limit=after_nms)
-    return found[kept], scores[kept]
+    results = []
+    for of_image, scores, moved, size in zip(best, logits.sigmoid(), deltas, image_sizes, strict=True):
+        found = boxes.clip_core(boxes.decode_core(moved, anchors[of_image]), size)  # (B, 4)
+        large = boxes.remove_small_core(found, min_size)
+        found, scores = found[large], scores[large]
+        kept = boxes.nms_core(found, scores, nms_iou, limit=after_nms)
+        results.append((found[kept], scores[kept]))
+    return results

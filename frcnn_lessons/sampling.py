@@ -8,14 +8,15 @@ Sources: Fast R-CNN, section 2.3 "Mini-batch sampling"; Faster R-CNN, section 3.
 Shapes: N images; R regions (or anchors) and K ground-truth boxes in one of them, S of the regions sampled.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from frcnn_lessons import boxes
+from frcnn_lessons.batch import Proposals, Targets, check_proposals, check_targets
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
 
@@ -72,6 +73,27 @@ def match(
     return best, verdict
 
 
+def on_difficult(
+    iou: Float[Tensor, "R K"], difficult: Bool[Tensor, " K"] | None, threshold: float
+) -> Bool[Tensor, " R"]:
+    """Which regions lie on an object that is marked difficult: they are never taught as background.
+
+    Nothing is learned from such an object either, but "there is nothing" would be no fair answer where it is.
+
+    Args:
+        iou: overlap with every object of the image, difficult or not.
+        difficult: which objects are; None for none.
+        threshold: from this overlap on a region lies on the object.
+    """
+    return iou.new_zeros(len(iou), dtype=torch.bool) if difficult is None else (iou[:, difficult] >= threshold).any(1)
+
+
+def learnable(boxes: Float[Tensor, "K 4"], difficult: Bool[Tensor, " K"] | None) -> Int[Tensor, " L"]:
+    """Rows of the objects that are learned from: all that are not marked difficult."""
+    everything = torch.arange(len(boxes), device=boxes.device)
+    return everything if difficult is None else everything[~difficult]
+
+
 def sample(
     verdict: Int[Tensor, " R"], size: int, foreground_share: float, generator: torch.Generator | None = None
 ) -> tuple[Int[Tensor, " F"], Int[Tensor, " B"]]:
@@ -118,8 +140,7 @@ class SampledRegions(NamedTuple):
         labels: (S,), the class of the object that each matches, 0 for background.
         deltas: (S, 4), from each foreground region to its object (`boxes.encode`); 0 for background, which has none.
         foreground: (S,), which rows count in the box loss.
-        matched: (S,), index of the object with the highest overlap, difficult ones not counted; of no meaning for
-            background.
+        matched: (S,), index in `target["boxes"]` of the object that each foreground region matches; -1 for background.
     """
 
     boxes: Float[Tensor, "S 4"]
@@ -130,13 +151,13 @@ class SampledRegions(NamedTuple):
 
 
 def hierarchical_batch(
-    proposals: Sequence[Float[Tensor, "_ 4"]],
-    targets: Sequence[Mapping[str, Any]],
+    proposals: Proposals,
+    targets: Targets,
     regions_per_image: int = 64,
     foreground_share: float = 0.25,
     foreground_iou: float = 0.5,
     background_iou: tuple[float, float] = (0.1, 0.5),
-    weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+    weights: tuple[float, float, float, float] = boxes.DELTA_WEIGHTS,
     generator: torch.Generator | None = None,
 ) -> list[SampledRegions]:
     """Sample images first, then regions within them: 2 images with 64 regions each instead of 128 with one each.
@@ -149,7 +170,7 @@ def hierarchical_batch(
             is learned all the same, and the box loss sees a perfect region.
         targets: `boxes` (K, 4), `labels` (K,), 1..C, and, if any are, `difficult` (K,) of each image; K may be 0: all
             its proposals are background. Nothing is learned from objects marked difficult, nor from regions that
-            overlap only such a one by `foreground_iou`: neither "object" nor "background" would be a fair answer.
+            overlap only such a one by `foreground_iou`, see `on_difficult`.
         regions_per_image: R / N of the paper, 128 / 2. An image with too few regions gives fewer.
         foreground_share: at most so many of them are foreground.
         foreground_iou: a region is foreground if it overlaps an object by at least this.
@@ -162,26 +183,43 @@ def hierarchical_batch(
         For each image the regions drawn, with what the network should answer.
 
     Raises:
-        ValueError: if there are not as many proposals as targets, or an object has no area.
+        ValueError: if there are not as many proposals as targets, or one of them is bad.
     """
     if len(proposals) != len(targets):
         raise ValueError(f"proposals and targets must list the same images; got {len(proposals)} and {len(targets)}")
-    batch = []
-    for i, (of_image, target) in enumerate(zip(proposals, targets, strict=True)):
-        all_boxes, all_labels = target["boxes"].to(of_image), target["labels"]  # (K, 4), (K,)
-        boxes.checked(all_boxes, f"boxes of targets[{i}]", allow_empty_area=False)
-        difficult = target.get("difficult", torch.zeros_like(all_labels, dtype=torch.bool))
-        gt_boxes, gt_labels = all_boxes[~difficult], all_labels[~difficult]
-        regions = torch.cat([of_image, gt_boxes])  # (R, 4)
-        best, verdict = match(boxes.iou(regions, gt_boxes), foreground_iou, background_iou, keep_best=False)
-        on_difficult = (boxes.iou(regions, all_boxes[difficult]) >= foreground_iou).any(dim=1)
-        verdict[on_difficult & (verdict == BACKGROUND)] = IGNORED
-        chosen = torch.cat(sample(verdict, regions_per_image, foreground_share, generator))  # (S,)
+    check_proposals(proposals)
+    check_targets(targets, classes=math.inf)
+    return hierarchical_batch_core(
+        proposals, targets, regions_per_image, foreground_share, foreground_iou, background_iou, weights, generator
+    )
 
-        regions, matched, foreground = regions[chosen], best[chosen], verdict[chosen] == FOREGROUND
-        labels = gt_labels.new_zeros(len(chosen))
-        labels[foreground] = gt_labels[matched[foreground]]
-        deltas = torch.zeros_like(regions)
-        deltas[foreground] = boxes.encode(gt_boxes[matched[foreground]], regions[foreground], weights)
-        batch.append(SampledRegions(regions, labels, deltas, foreground, matched))
+
+def hierarchical_batch_core(
+    proposals: Proposals,
+    targets: Targets,
+    regions_per_image: int,
+    foreground_share: float,
+    foreground_iou: float,
+    background_iou: tuple[float, float],
+    weights: tuple[float, float, float, float],
+    generator: torch.Generator | None,
+) -> list[SampledRegions]:
+    """`hierarchical_batch`, of what has been checked."""
+    batch = []
+    for of_image, target in zip(proposals, targets, strict=True):
+        gt_boxes, difficult = target["boxes"].to(of_image), target.get("difficult")  # (K, 4), (K,)
+        learned = learnable(gt_boxes, difficult)  # (L,)
+        regions = torch.cat([of_image, gt_boxes[learned]])  # (R, 4)
+        iou = boxes.iou_core(regions, gt_boxes)  # (R, K)
+        best, verdict = match(iou[:, learned], foreground_iou, background_iou, keep_best=False)  # (R,), (R,)
+        verdict[on_difficult(iou, difficult, foreground_iou) & (verdict == BACKGROUND)] = IGNORED
+        foreground, background = sample(verdict, regions_per_image, foreground_share, generator)  # (F,), (S - F,)
+
+        chosen, first = torch.cat([foreground, background]), slice(len(foreground))  # (S,)
+        regions, matched = regions[chosen], torch.full_like(chosen, -1)
+        labels, deltas = torch.zeros_like(chosen), torch.zeros_like(regions)
+        matched[first] = learned[best[foreground]]
+        labels[first] = target["labels"][matched[first]].to(labels)
+        deltas[first] = boxes.encode_core(gt_boxes[matched[first]], regions[first], weights)
+        batch.append(SampledRegions(regions, labels, deltas, matched >= 0, matched))
     return batch

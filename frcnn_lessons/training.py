@@ -44,7 +44,7 @@ from frcnn_lessons.checkpoints import (
     states_kept,
     write_checkpoint,
 )
-from frcnn_lessons.checks import check_settings
+from frcnn_lessons.settings import Count, Inside, Positive, Share, Weight, Whole, check_settings
 
 WRONG_BATCHES = (
     "batches must be (images, targets) or (images, targets, proposals), with one of each for every image; make the "
@@ -79,37 +79,22 @@ class Settings:
             schedule waits for the next.
     """
 
-    epochs: int
-    learning_rate: float = 0.001
+    epochs: Count
+    learning_rate: Positive = 0.001
     optimiser: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
+    momentum: Share = 0.9
+    weight_decay: Weight = 0.0005
     schedule: Literal["step", "cosine", "constant"] = "step"
-    drop_at: tuple[float, ...] = (0.75,)
-    drop_to: float = 0.1
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 0
-    clip_norm: float | None = None
+    drop_at: tuple[Inside, ...] = (0.75,)
+    drop_to: Share = 0.1
+    final_learning_rate: Weight = 1e-5
+    warmup_steps: Whole = 0
+    clip_norm: Positive | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        allowed = {
-            "optimiser": ("sgd", "adamw"),
-            "schedule": ("step", "cosine", "constant"),
-            "precision": ("float32", "bfloat16", "float16"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f'{name} must be one of {", ".join(values)}; got "{getattr(self, name)}"')
-        weights = "learning_rate weight_decay final_learning_rate"
-        check_settings(self, {"drop_at": 0}, "epochs", "momentum drop_at drop_to", weights)
-        if self.learning_rate == 0:
-            raise ValueError(f"learning_rate must be above 0; got {self.learning_rate}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, or None for no limit; got {self.clip_norm}")
-        if not all(0 < share < 1 for share in self.drop_at):
-            raise ValueError(f"drop_at must be shares of the training between 0 and 1; got {self.drop_at}")
+        check_settings(self)
 
 
 @dataclass

@@ -19,6 +19,25 @@ hypothesis.settings.load_profile("course")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# What plain `pytest` leaves out: it takes as long again, and a busy machine can make a speed limit fail.
+LATER = ("threads", "benchmark")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help=f"run what is marked {' or '.join(LATER)} as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the longer lessons as slow, and leave out what is for later unless it is asked for (--all, -m threads)."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.name[:2] not in ("00", "01"):
+            item.add_marker("slow")
+    left_out = set() if config.option.all else {name for name in LATER if name not in config.option.markexpr}
+    later = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """Real photographs and published known answers that lie beside the checkout but are no part of the course."""

@@ -14,14 +14,14 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
 from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
+from frcnn_lessons.batch import pad_images
+from frcnn_lessons.boxes import DELTA_WEIGHTS
 from frcnn_lessons.fast_rcnn import (
-    DELTA_WEIGHTS,
     FastRCNN,
     HeadSettings,
     RoIHead,
     detections,
     multi_task_loss,
-    pad_images,
     truncated_svd,
 )
 
@@ -420,7 +420,8 @@ def test_detections_stay_inside_their_own_image_and_carry_no_graph():
 def test_images_are_padded_to_the_stride_with_the_colour_of_nothing():
     backbone = tiny_backbone()
     images = [torch.rand(3, 5, 9), torch.rand(3, 8, 6)]
-    batch = pad_images(images, backbone)
+    batch, sizes = pad_images(images, backbone)
+    assert sizes == [(5, 9), (8, 6)]
     assert batch.shape == (2, 3, 8, 12)
     for padded, image in zip(batch, images, strict=True):
         _, height, width = image.shape

@@ -73,9 +73,9 @@ def test_scores_deltas_anchors_proposals_and_losses_are_those_of_torchvision(see
     pair = Pair(seed)
     for training in (True, False):
         pair.ours.train(training), pair.theirs.train(training)
-        objectness, deltas = pair.ours(pair.features)
-        anchors = pair.ours.anchors(pair.features)
-        found, scores = pair.ours.propose(objectness, deltas, anchors, pair.sizes)
+        output = pair.ours(pair.features)
+        objectness, deltas, anchors, _ = output
+        found, scores = pair.ours.propose(output, pair.sizes)
 
         their_objectness, their_deltas = theirs.concat_box_prediction_layers(*pair.theirs.head([pair.features]))
         torch.testing.assert_close(objectness.flatten(), their_objectness.flatten())
@@ -102,19 +102,19 @@ def test_scores_deltas_anchors_proposals_and_losses_are_those_of_torchvision(see
 
     # And the whole step, which draws the same once its generator stands where the other one began.
     pair.ours.generator.manual_seed(seed)
-    torch.testing.assert_close(pair.ours.losses(objectness, deltas, anchors, pair.targets, pair.sizes), losses)
+    torch.testing.assert_close(pair.ours.losses(output, pair.targets, pair.sizes), losses)
+    pair.ours.generator.manual_seed(seed)
+    torch.testing.assert_close(pair.ours(pair.features, pair.targets, pair.sizes).losses, losses)
 
 
 def test_gradients_of_a_step_are_those_of_torchvision():
     pair = Pair(3)
     pair.features.requires_grad_()
-    objectness, deltas = pair.ours(pair.features)
-    anchors = pair.ours.anchors(pair.features)
     # As many as there are: both draw every anchor that is not ignored, whatever their generators say.
     everything = RPNSettings(**{**vars(pair.settings), "regions": 100_000})
     pair.ours.settings = everything
     pair.theirs.fg_bg_sampler.batch_size_per_image = 100_000
-    sum(pair.ours.losses(objectness, deltas, anchors, pair.targets, pair.sizes).values()).backward()
+    sum(pair.ours(pair.features, pair.targets, pair.sizes).losses.values()).backward()
     gradient, pair.features.grad = pair.features.grad, None
     _, losses = pair.theirs.train()(pair.padded, {"0": pair.features}, pair.targets)
     sum(losses.values()).backward()
@@ -145,8 +145,7 @@ def test_a_cell_is_answered_at_its_own_place_on_the_map():
     rpn.head.conv.weight.data[:, :, [0, 0, 2, 2], [0, 2, 0, 2]] = 0
     features = torch.zeros(1, 1, 5, 7)
     features[0, 0, 3, 1] = 1.0
-    objectness, _ = rpn(features)
-    anchors = rpn.anchors(features)
+    objectness, _, anchors, _ = rpn(features)
     lit = anchors[objectness[0] > 0]
     centres = {tuple(centre) for centre in ((lit[:, :2] + lit[:, 2:]) / 2).tolist()}
     # Row 3, column 1, with its four neighbours: x is the column.
@@ -172,8 +171,9 @@ def test_weights_begin_as_the_paper_says_and_repeat_with_the_generator():
 def test_the_anchors_of_vgg16_on_800_x_800_are_the_papers():
     rpn = RPN(8, 16)
     features = torch.zeros(2, 8, 50, 50)
-    objectness, deltas = rpn(features)
-    assert rpn.anchors(features).shape == (22_500, 4)
+    objectness, deltas, anchors, losses = rpn(features)
+    assert losses == {}, "there are no targets"
+    assert anchors.shape == rpn.anchors(features).shape == (22_500, 4)
     assert (objectness.shape, deltas.shape) == ((2, 22_500), (2, 22_500, 4))
 
 
@@ -388,7 +388,7 @@ def test_both_normalisations_nearly_agree_on_a_map_like_the_papers():
     losses = {}
     for kind, weight in (("sampled", 1.0), ("paper", 10.0)):
         rpn = RPN(8, 16, RPNSettings(normalise=kind, box_weight=weight), generator(0))
-        losses[kind] = rpn.losses(*rpn(features), rpn.anchors(features), target, [(800, 800)])
+        losses[kind] = rpn(features, target, [(800, 800)]).losses
     assert losses["paper"]["loss_objectness"] == losses["sampled"]["loss_objectness"]
     ratio = losses["paper"]["loss_rpn_box_reg"] / losses["sampled"]["loss_rpn_box_reg"]
     assert ratio.item() == pytest.approx(256 / 250)
@@ -407,15 +407,14 @@ def test_every_batch_gives_finite_losses_and_proposals_inside_the_images(seed, o
     sizes = [tuple(torch.randint(10, 65, (2,), generator=g).tolist()) for _ in objects]
     targets = [{"boxes": random_boxes(k, w, h, g)} for k, (h, w) in zip(objects, sizes, strict=True)]
     features = 20 * torch.randn(len(objects), 4, 8, 8, generator=g)
-    objectness, deltas = rpn(features)
-    anchors = rpn.anchors(features)
-    losses = rpn.losses(objectness, deltas, anchors, targets, sizes)
+    output = rpn(features, targets, sizes)
+    losses = output.losses
     assert losses.keys() == {"loss_objectness", "loss_rpn_box_reg", "accuracy"}
     assert all(value.isfinite() for value in losses.values())
     assert 0 <= losses["accuracy"] <= 1
     if not any(objects):
         assert losses["loss_rpn_box_reg"] == 0
-    found, scores = rpn.propose(objectness, deltas, anchors, sizes)
+    found, scores = rpn.propose(output, sizes)
     for regions, probability, (height, width) in zip(found, scores, sizes, strict=True):
         assert len(regions) == len(probability) <= (50 if training else 20)
         assert not regions.requires_grad
@@ -430,7 +429,7 @@ def test_a_step_repeats_with_its_generator_and_leaves_torchs_own_alone():
     target = [{"boxes": torch.tensor([[20.0, 20, 60, 50]])}]
     rpn = RPN(4, 8, RPNSettings(sizes=(16, 32), regions=20), generator(0))
     state, global_state = rpn.generator.get_state(), torch.get_rng_state()
-    arguments = *rpn(features), rpn.anchors(features), target, [(160, 160)]
+    arguments = rpn(features), target, [(160, 160)]
     first, second = rpn.losses(*arguments), rpn.losses(*arguments)
     rpn.generator.set_state(state)
     assert rpn.losses(*arguments) == first
@@ -442,22 +441,21 @@ def test_anchors_in_the_padding_are_not_trained_on():
     # An image of 80 x 80 in a batch padded to 160 x 160. What the network says about the padding must not matter.
     rpn = RPN(4, 8, RPNSettings(sizes=(16, 32), regions=100_000), generator(0))
     features = torch.randn(1, 4, 20, 20, generator=generator(0))
-    objectness, deltas = rpn(features)
-    anchors, target = rpn.anchors(features), [{"boxes": torch.tensor([[20.0, 20, 60, 50]])}]
-    clean = rpn.losses(objectness, deltas, anchors, target, [(80, 80)])
-    beyond = (anchors[:, 2] > 80) | (anchors[:, 3] > 80)
-    objectness = objectness.masked_fill(beyond, 50.0)
-    torch.testing.assert_close(rpn.losses(objectness, deltas, anchors, target, [(80, 80)]), clean)
-    assert rpn.losses(objectness, deltas, anchors, target, [(160, 160)])["loss_objectness"] > 1
+    output, target = rpn(features), [{"boxes": torch.tensor([[20.0, 20, 60, 50]])}]
+    clean = rpn.losses(output, target, [(80, 80)])
+    beyond = (output.anchors[:, 2] > 80) | (output.anchors[:, 3] > 80)
+    output = output._replace(objectness=output.objectness.masked_fill(beyond, 50.0))
+    torch.testing.assert_close(rpn.losses(output, target, [(80, 80)]), clean)
+    assert rpn.losses(output, target, [(160, 160)])["loss_objectness"] > 1
 
 
 def test_difficult_objects_reach_the_targets():
     rpn = RPN(4, 8, RPNSettings(sizes=(16, 32), regions=100_000), generator(0))
     features = torch.randn(1, 4, 20, 20, generator=generator(0))
-    step = *rpn(features), rpn.anchors(features)
+    output = rpn(features)
     boxes_of_image = torch.tensor([[20.0, 20, 60, 50]])
     plain, hard, none = (
-        rpn.losses(*step, [target], [(160, 160)])
+        rpn.losses(output, [target], [(160, 160)])
         for target in (
             {"boxes": boxes_of_image},
             {"boxes": boxes_of_image, "difficult": torch.tensor([True])},
@@ -475,10 +473,10 @@ def test_mixed_precision_ends_where_losses_and_pixels_begin():
     features = torch.randn(1, 32, 20, 20, generator=generator(0))
     target = [{"boxes": torch.tensor([[40.0, 40, 200, 160]])}]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        objectness, deltas = rpn(features)
+        output = rpn(features, target, [(320, 320)])
+        objectness, deltas, _, losses = output
         assert rpn.head(features)[0].dtype == torch.bfloat16
-        losses = rpn.losses(objectness, deltas, rpn.anchors(features), target, [(320, 320)])
-        found, scores = rpn.propose(objectness, deltas, rpn.anchors(features), [(320, 320)])
+        found, scores = rpn.propose(output, [(320, 320)])
     assert {x.dtype for x in (objectness, deltas, *losses.values(), found[0], scores[0])} == {torch.float32}
     sum(losses.values()).backward()
     assert rpn.head.conv.weight.grad.isfinite().all()
@@ -492,10 +490,9 @@ def test_it_learns_one_image_by_heart_in_a_second():
     features = torch.randn(1, 16, 16, 20, generator=g)
     gt_boxes = torch.tensor([[10.0, 12, 42, 30], [60, 50, 100, 90], [110, 20, 130, 50]])
     optimiser = torch.optim.Adam(rpn.parameters(), lr=0.01)
-    anchors = rpn.anchors(features)
     start = time.perf_counter()
     for _ in range(150):
-        losses = rpn.losses(*rpn(features), anchors, [{"boxes": gt_boxes}], [(128, 160)])
+        losses = rpn(features, [{"boxes": gt_boxes}], [(128, 160)]).losses
         accuracy = losses.pop("accuracy")  # no loss
         total = sum(losses.values())
         optimiser.zero_grad()
@@ -503,7 +500,7 @@ def test_it_learns_one_image_by_heart_in_a_second():
         optimiser.step()
     assert total < 0.05
     assert accuracy > 0.99
-    found, scores = rpn.eval().propose(*rpn(features), anchors, [(128, 160)])
+    found, scores = rpn.eval().propose(rpn(features), [(128, 160)])
     overlap = boxes.iou(gt_boxes, found[0][:6])
     assert (overlap.max(dim=1).values > 0.8).all(), f"{overlap}, {scores[0][:6]}"
     assert (scores[0][:3] > 0.9).all()
@@ -574,7 +571,7 @@ def test_a_wild_guess_is_clipped_and_one_beyond_the_image_dropped():
 
 def test_training_and_testing_have_numbers_of_their_own():
     rpn = RPN(4, 8, RPNSettings(sizes=(8,), ratios=(1.0,), before_nms=(90, 60), after_nms=(30, 10), nms_iou=1.0))
-    step = *rpn(torch.randn(1, 4, 10, 10)), rpn.anchors(torch.zeros(1, 4, 10, 10)), [(80, 80)]
+    step = rpn(torch.randn(1, 4, 10, 10)), [(80, 80)]
     assert len(rpn.train().propose(*step)[0][0]) == 30
     assert len(rpn.eval().propose(*step)[0][0]) == 10
 
@@ -582,7 +579,7 @@ def test_training_and_testing_have_numbers_of_their_own():
 def test_no_gradient_flows_back_through_proposals():
     # Section 3.2: approximate joint training.
     rpn = RPN(4, 8, SMALL)
-    found, scores = rpn.propose(*rpn(torch.randn(1, 4, 8, 8)), rpn.anchors(torch.zeros(1, 4, 8, 8)), [(64, 64)])
+    found, scores = rpn.propose(rpn(torch.randn(1, 4, 8, 8)), [(64, 64)])
     assert len(found[0]) > 0
     assert not found[0].requires_grad
     assert not scores[0].requires_grad
@@ -614,9 +611,9 @@ def test_answers_about_other_anchors_are_refused():
 
 def test_a_target_for_each_image_is_asked_for():
     rpn = RPN(4, 8, SMALL)
-    step = *rpn(torch.zeros(2, 4, 8, 8)), rpn.anchors(torch.zeros(2, 4, 8, 8))
+    output = rpn(torch.zeros(2, 4, 8, 8))
     with pytest.raises(ValueError, match="each of the 2 images"):
-        rpn.losses(*step, [{"boxes": torch.zeros(0, 4)}], [(64, 64)] * 2)
+        rpn.losses(output, [{"boxes": torch.zeros(0, 4)}], [(64, 64)] * 2)
 
 
 @pytest.mark.usefixtures("unchecked")

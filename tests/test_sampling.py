@@ -9,7 +9,7 @@ from hypothesis import given
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
 
 from frcnn_lessons import boxes
-from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, hierarchical_batch, match, sample
+from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, hierarchical_batch, match, on_difficult, sample
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -218,6 +218,40 @@ def test_nothing_is_learned_from_difficult_objects():
     (batch,) = hierarchical_batch([proposals], [target], 8, 0.5, background_iou=(0.0, 0.5), generator=generator())
     rows = dict(zip(map(tuple, batch.boxes.tolist()), batch.labels.tolist(), strict=True))
     assert rows == {(0, 0, 10, 10): 1, (0, 0, 10, 9): 1, (50, 50, 70, 58): 0, (30, 30, 40, 40): 0}
+
+
+def test_matched_counts_difficult_objects_too_and_is_minus_one_for_background():
+    # The index is one into `target["boxes"]`, as that of `rpn.anchor_targets`.
+    target = {
+        "boxes": torch.tensor([[50.0, 50, 70, 70], [0, 0, 10, 10]]),
+        "labels": torch.tensor([2, 1]),
+        "difficult": torch.tensor([True, False]),
+    }
+    proposals = torch.tensor([[0.0, 0, 10, 9], [30, 30, 40, 40]])
+    (batch,) = hierarchical_batch([proposals], [target], 8, 0.5, background_iou=(0.0, 0.5), generator=generator())
+    assert batch.matched[batch.foreground].tolist() == [1, 1]
+    assert batch.matched[~batch.foreground].tolist() == [-1]
+    assert batch.labels.tolist() == [1, 1, 0]
+
+
+def test_an_image_with_difficult_objects_only_teaches_background_elsewhere():
+    target = {
+        "boxes": torch.tensor([[50.0, 50, 70, 70]]),
+        "labels": torch.tensor([2]),
+        "difficult": torch.tensor([True]),
+    }
+    proposals = torch.tensor([[50.0, 50, 70, 69], [30, 30, 40, 40]])
+    (batch,) = hierarchical_batch([proposals], [target], 8, 0.5, background_iou=(0.0, 0.5), generator=generator())
+    assert batch.boxes.tolist() == [[30, 30, 40, 40]]
+    assert batch.labels.tolist() == [0]
+
+
+def test_a_region_lies_on_a_difficult_object_from_the_threshold_on():
+    iou = torch.tensor([[0.9, 0.2], [0.1, 0.5], [0.1, 0.49]])
+    assert on_difficult(iou, torch.tensor([False, True]), 0.5).tolist() == [False, True, False]
+    assert on_difficult(iou, torch.tensor([False, False]), 0.5).tolist() == [False] * 3
+    assert on_difficult(iou, None, 0.5).tolist() == [False] * 3
+    assert on_difficult(iou[:, :0], torch.zeros(0, dtype=torch.bool), 0.5).tolist() == [False] * 3
 
 
 def test_images_share_the_batch_evenly():

@@ -7,10 +7,14 @@ from torch import nn
 
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.fast_rcnn import HeadSettings
+from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
 
 RPN_SMALL = RPNSettings(sizes=(12, 24), ratios=(0.5, 1.0), regions=64, before_nms=(200, 100), after_nms=(60, 30))
 HEAD_SMALL = HeadSettings(pool_size=(3, 3), hidden=32, regions=32, background_iou=(0.0, 0.5))
+
+
+LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -27,6 +31,18 @@ def tiny_backbone(seed: int = 0, stride: int = 4, channels: int = 16) -> Backbon
         layers.append(nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU()))
         inputs = channels
     return Backbone(layers, stride, channels, mean=(0.5, 0.45, 0.4), std=(0.25, 0.2, 0.3))
+
+
+def tiny_model(seed: int = 0, classes: int = 2, rpn: RPNSettings = RPN_SMALL, head: HeadSettings = HEAD_SMALL):
+    return FasterRCNN(tiny_backbone(seed), classes, rpn, head, generator(seed))
+
+
+def nothing() -> dict[str, torch.Tensor]:
+    return {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+
+
+def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack([losses[name] for name in sorted(LOSSES)]).sum()
 
 
 def scene(seed: int = 0):

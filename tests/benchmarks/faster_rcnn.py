@@ -17,8 +17,10 @@ from torch import nn
 
 from frcnn_lessons.backbones import efficientnet_lite0
 from frcnn_lessons.datasets import Sample, VOCDataset, batches, streets
-from frcnn_lessons.faster_rcnn import STREETS_HEAD, STREETS_RPN, FasterRCNN, torchvision_twin
+from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.metrics import evaluate_coco
+from frcnn_lessons.recipes import STREETS_HEAD, STREETS_RPN
+from frcnn_lessons.torchvision_twin import torchvision_twin
 from frcnn_lessons.training import Settings, predict, train
 
 TRAINING = Settings(5, 7e-4, "adamw", weight_decay=1e-4, schedule="cosine", warmup_steps=20, clip_norm=5.0)

@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.parametrize(
     "command", ["boxes.py", "metrics.py", "roi.py", "faster_rcnn.py", "selective_search.py --images 25"]
 )

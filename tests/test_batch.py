@@ -1,4 +1,4 @@
-"""Bad input of every kind, handed to the detectors as a user would: one sentence that names the thing."""
+"""The gate: bad input of every kind, handed over as a user would, ends in one sentence that names the thing."""
 
 import re
 from dataclasses import replace
@@ -6,11 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from reads import reads
 from tiny_scenes import HEAD_SMALL, RPN_SMALL, generator, scene, tiny_backbone
+from torchvision import tv_tensors
 
-from frcnn_lessons.fast_rcnn import FastRCNN, detections
+from frcnn_lessons.batch import check_image, image_sizes, in_stored_image, pad_images
+from frcnn_lessons.datasets import ResizeShortSide, Sample
+from frcnn_lessons.fast_rcnn import FastRCNN, detections, multi_task_loss
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.four_step import DetectionNetwork, ProposalNetwork
+from frcnn_lessons.sampling import hierarchical_batch
 
 # Users have no shape checker; what they see is what is tested here.
 pytestmark = pytest.mark.usefixtures("one_thread", "unchecked")
@@ -166,27 +171,131 @@ def test_a_detection_from_nan_says_so(value, where):
         detections(*answers, PROPOSALS[0], (60, 80), HEAD_SMALL)
 
 
+# --- values that are right in another kind, and boxes that cannot be meant -------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.int16, torch.int32])
+def test_labels_of_any_integer_kind_give_the_same_losses(kind):
+    # Bytes would index as a mask, other kinds fail in the loss: the gate makes int64 of them, once.
+    targets = [target | {"labels": target["labels"].to(kind)} for target in TARGETS]
+    for call in (fast, faster):
+        assert call(targets=targets) == call()
+    assert all(target["labels"].dtype == kind for target in targets), "the user's own targets are left alone"
+
+
+def test_a_loss_called_by_hand_takes_labels_of_bytes():
+    draw = generator()
+    scores, deltas, goals = (torch.randn(*shape, generator=draw) for shape in ((4, 3), (4, 3, 4), (4, 4)))
+    labels = torch.tensor([0, 2, 1, 0])
+    losses = multi_task_loss(scores, deltas, labels, goals)
+    assert multi_task_loss(scores, deltas, labels.to(torch.uint8), goals) == losses
+
+
 @pytest.mark.parametrize(
-    ("settings", "change", "words"),
+    ("boxes", "words"),
     [
-        (HEAD_SMALL, {"pool_size": 7}, "pool_size must be a tuple of 2 numbers; got 7"),
-        (HEAD_SMALL, {"pool_size": (0, 7)}, "pool_size must be an integer from 1"),
-        (HEAD_SMALL, {"hidden": 0}, "hidden must be"),
-        (HEAD_SMALL, {"detections": -1}, "detections must be"),
-        (HEAD_SMALL, {"regions": 2.5}, "regions must be"),
-        (HEAD_SMALL, {"foreground_share": 1.5}, "foreground_share must be within 0..1"),
-        (HEAD_SMALL, {"score_threshold": 50}, "score_threshold must be"),
-        (HEAD_SMALL, {"background_iou": 0.3}, "background_iou must be a tuple"),
-        (HEAD_SMALL, {"box_weight": -1.0}, "box_weight must be 0 or more"),
-        (HEAD_SMALL, {"beta": np.float64(0.1)}, "beta must be 0 or more; got np.float64(0.1)"),
-        (RPN_SMALL, {"sizes": 32}, "sizes must be a tuple of one or more"),
-        (RPN_SMALL, {"ratios": ()}, "ratios must be a tuple of one or more"),
-        (RPN_SMALL, {"before_nms": 100}, "before_nms must be a tuple of 2"),
-        (RPN_SMALL, {"after_nms": (0, 10)}, "after_nms must be an integer from 1"),
-        (RPN_SMALL, {"foreground_iou": 70}, "foreground_iou must be within 0..1"),
-        (RPN_SMALL, {"nms_iou": float("nan")}, "nms_iou must be within 0..1"),
+        ([[0.1, 0.2, 0.5, 0.6], [0.5, 0.5, 1.0, 1.0]], "all lie in 0..1, which is less than a pixel of an image of 60"),
+        ([[8.0, 10, 32, 30], [90, 10, 99, 30]], "row 1 is [90.0, 10.0, 99.0, 30.0], outside of it"),
+        ([[8.0, 10, 32, 30], [8, 60, 30, 75]], "60 high and 80 wide; row 1"),
+        ([[-30.0, 10, 0, 30], [8, 10, 32, 30]], "row 0 is [-30.0, 10.0, 0.0, 30.0], outside of it"),
+    ],
+    ids=["relative", "right of it", "below it", "left of it"],
+)
+def test_boxes_that_are_not_in_the_image_are_refused(boxes, words):
+    targets = other(boxes=torch.tensor(boxes))
+    check(lambda: fast(targets=targets), words)
+    check(lambda: faster(targets=targets), words)
+
+
+def test_proposals_in_shares_of_the_image_are_refused():
+    relative = [PROPOSALS[0], torch.tensor([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]])]
+    check(lambda: fast(proposals=relative), "proposals[1] must be in pixels; all lie in 0..1")
+
+
+def test_boxes_that_reach_far_beyond_the_image_are_warned_of():
+    with pytest.warns(UserWarning, match=r"boxes of targets\[0\] \(scene_0\) reach far beyond the image"):
+        faster(targets=other(boxes=torch.tensor([[8.0, 10, 32, 30], [60, 40, 110, 50]])))
+
+
+def test_boxes_that_reach_beyond_by_a_trace_pass(recwarn):
+    faster(targets=other(boxes=torch.tensor([[8.0, 10, 80.001, 30], [-2, 40, 30, 60.001]])))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.zeros(60, 80, 3), "use image.permute(2, 0, 1)"),
+        (torch.zeros(4, 60, 80), "use image[:3]"),
+        (torch.zeros(1, 60, 80), "use image.expand(3, -1, -1)"),
     ],
 )
-def test_settings_out_of_range_are_named(settings, change, words):
-    # "detections=-1" would drop the last one, "foreground_share=2" return more regions than were asked for.
-    check(lambda: replace(settings, **change), words)
+def test_an_image_of_another_shape_is_refused_with_what_may_be_meant(image, words):
+    check(lambda: check_image(image), words)
+    check(lambda: check_image(image, "photo"), "photo must be a tensor of (3, height, width)")
+
+
+# --- called by hand --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_called_by_hand_checks_for_itself():
+    bad = other(labels=torch.tensor([0, 1]))
+    model = FasterRCNN(tiny_backbone(), 2, RPN_SMALL, HEAD_SMALL, generator())
+    features = model.backbone.features(pad_images(IMAGES, model.backbone).pixels)
+    check(lambda: hierarchical_batch(PROPOSALS, bad), "labels must be 1 or more (0 is background")
+    check(lambda: hierarchical_batch([-PROPOSALS[0]] * 2, TARGETS), "proposals[0] must be (N, 4)")
+    check(lambda: model.head.losses(features, PROPOSALS, bad), "labels must be 1 to 2")
+    no_area = other(boxes=torch.zeros(2, 4))
+    check(lambda: model.rpn.losses(model.rpn(features), no_area, [(60, 80)] * 2), "row 0 is [0, 0, 0, 0]")
+    check(lambda: pad_images([IMAGES[0] * 255], model.backbone), "divided by 255")
+
+
+# --- out again -------------------------------------------------------------------------------------------------------
+
+
+def test_detections_go_back_to_the_stored_image():
+    # A photograph of 375 x 500 was seen at 300 x 400.
+    found = {"boxes": torch.tensor([[40.0, 30, 400, 300]]), "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}
+    stored = in_stored_image(found, (300, 400), (375, 500))
+    assert stored["boxes"].tolist() == [[50.0, 37.5, 500.0, 375.0]]
+    assert (stored["labels"], stored["scores"]) == (found["labels"], found["scores"])
+    assert found["boxes"][0, 0] == 40, "a copy"
+
+
+@pytest.mark.parametrize("stored", [(375, 500), (500, 333), (97, 211)])
+def test_boxes_scaled_back_are_those_of_the_annotation(stored):
+    height, width = stored
+    boxes = torch.tensor([[0.0, 0, width, height], [3, 5, width / 2, height / 3]])
+    sample = Sample(
+        tv_tensors.Image(torch.zeros(3, height, width)),
+        tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=stored),
+        torch.tensor([1, 1]), torch.tensor([False, False]), "a", stored,
+    )  # fmt: skip
+    resized = ResizeShortSide(100, 180)(sample)
+    (size,) = image_sizes([resized.image])
+    found = {"boxes": resized.boxes.as_subclass(torch.Tensor), "labels": resized.labels, "scores": torch.ones(2)}
+    torch.testing.assert_close(in_stored_image(found, size, resized.size)["boxes"], boxes)
+
+
+# --- how often the device is asked -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_a_step_and_a_detection_of_two_images_read_little_back_from_the_device(align):
+    # On a GPU each of these waits until all work is done. torchvision's Faster R-CNN: 2 and 0.
+    model = FasterRCNN(tiny_backbone(), 2, RPN_SMALL, replace(HEAD_SMALL, align=align), generator())
+    images = [image.clone() for image in IMAGES]
+    with reads() as training:
+        sum(model(images, TARGETS).values()).backward()
+    with reads() as detecting, torch.no_grad():
+        model.eval()(images)
+    assert 1 <= len(training) <= 8, training
+    assert 1 <= len(detecting) <= 8, detecting
+
+
+def test_the_counter_sees_every_way_to_read():
+    value = torch.tensor([1.5])
+    with reads() as seen:
+        assert [value.item(), float(value), int(value), bool(value), value.tolist()] == [1.5, 1.5, 1, True, [1.5]]
+        assert value.numpy().shape == value.cpu().shape == (1,)
+    assert [seen.count(name) for name in ("scalar", "tolist", "numpy", "cpu")] == [4, 1, 1, 1]

@@ -1,0 +1,31 @@
+"""Settings that were found by trying, for the data that the course trains on.
+
+The modules of the detectors hold the papers' numbers as their defaults; what suits small pictures of vehicles stands
+here.
+"""
+
+from frcnn_lessons.fast_rcnn import HeadSettings
+from frcnn_lessons.rpn import RPNSettings
+
+# For the street scenes with `backbones.efficientnet_lite0`, found by trying. Vehicles lie and are 14 to 150 pixels
+# large, four a scene at most: few anchors and regions are enough. At an IoU of 0.7 nearly half of them would have no
+# anchor but their best one. Not the paper's are RoI align (a cell is 16 pixels, some cars are 30) and, as torchvision
+# has both, that it is not `aligned` and that anchors across the border are trained on: so we can be compared with it.
+STREETS_RPN = RPNSettings(
+    sizes=(24, 48, 80, 128),
+    ratios=(0.4, 0.75),
+    allow_crossing=True,
+    regions=128,
+    foreground_iou=0.6,
+    before_nms=(400, 300),
+    after_nms=(128, 100),
+)
+STREETS_HEAD = HeadSettings(
+    pool_size=(5, 8),
+    align=True,
+    hidden=192,
+    regions=64,
+    background_iou=(0.0, 0.5),
+    nms_iou=0.4,
+    score_threshold=0.01,
+)
