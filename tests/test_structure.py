@@ -16,7 +16,7 @@ FLOORS = {
     1: ["boxes", "datasets"],
     2: ["selective_search", "metrics", "backbones", "roi", "sampling", "anchors", "plots", "checks"],
     3: ["rcnn", "fast_rcnn", "rpn"],
-    4: ["faster_rcnn", "recipes", "checkpoints"],
+    4: ["faster_rcnn", "recipes", "checkpoints", "schedule"],
     5: ["training", "exercises", "torchvision_twin"],
     6: ["four_step", "service"],
     7: ["course"],
