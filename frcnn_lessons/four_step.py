@@ -124,9 +124,9 @@ def four_step(
         loader: batches `(images, targets)`; all four steps go on drawing from it.
         settings: how to train in each of the four steps.
         checkpoints: a folder for `step_1.pt` to `step_4.pt`; made if it is not there.
-        resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up at the
-            start of its epoch, and the final weights are the same to the last bit as without a break. Call it with
-            everything as it was the first time, `model` and `first_backbone` made anew.
+        resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up as
+            `training.train` does it, and the final weights are the same to the last bit as without a break. Call it
+            with everything as it was the first time, `model` and `first_backbone` made anew.
         on_batch: called after each batch with the number of the stage, 1 to 4, and the history of that stage so far.
         after_stage: called after each stage (a loaded one, too) with its number, what learned in it (`ProposalNetwork`
             in 1 and 3, `DetectionNetwork` in 2 and 4) and its history: the place to measure.

@@ -113,8 +113,8 @@ def train(
         FloatingPointError: a loss or gradient is NaN or infinite; the message names images and boxes. The model is as
             it was before that step, or, if it was in validation, as after the epoch. `checkpoint` stays as it is.
         ValueError: nothing to train, no data or no such batches; the model refuses a batch, whose images the message
-            names; the losses' names change; or there is a `checkpoint` and something draws random numbers
-            that it could not repeat.
+            names; the losses' names change; or there is a `checkpoint` and something draws random numbers that it
+            could not repeat.
     """
     device = torch.device(device)
     for one in [loader] if validation is None else [loader, validation]:
@@ -139,7 +139,7 @@ def train(
     history = training.history
 
     def measure() -> None:
-        """Do what follows the steps of an epoch; a training that was stopped in it begins with it."""
+        """Do what follows the steps of an epoch. A training that was stopped in it begins with it."""
         model.train()
         if validation is not None:
             _append(history.validation, training.validate(validation))

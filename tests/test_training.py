@@ -279,10 +279,16 @@ def test_a_validation_that_failed_and_was_mended_costs_no_step(tmp_path, broken)
         else:
             run(tmp_path / "a.pth", loader(1), score=damaged)
 
-    steps = []
-    model = TinyDetector(seed=5)
-    history = run(tmp_path / "a.pth", loader(1), on_step=lambda history: steps.append(len(history.steps["total"])))
+    steps, modes = [], []
+    model = TinyDetector(seed=5).eval()  # as one that has just been looked at
+    history = run(
+        tmp_path / "a.pth",
+        loader(1),
+        on_step=lambda history: steps.append(len(history.steps["total"])),
+        score=lambda _: modes.append(model.training),
+    )
     assert steps == [4, 5, 6, 7, 8, 9], "the first epoch is not made again"
+    assert modes == [True, True, True], "a score meets the model as it is after the steps of an epoch"
     assert history == expected_history
     assert same(weights_of(model), expected)
 
