@@ -72,7 +72,8 @@ def base_anchors(
     flat = all(isinstance(row, Sequence) and row and all(isinstance(one, Real) for one in row) for row in given)
     if not flat or min(*sizes, *ratios) <= 0:
         raise ValueError(
-            f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and ratios {ratios}"
+            f"anchors need sizes and ratios, all above 0, in flat lists of numbers; got sizes {sizes} and "
+            f"ratios {ratios}"
         )
     size = torch.tensor(sizes, dtype=torch.float32)
     ratio = torch.tensor(ratios, dtype=torch.float32)[:, None]  # (ratios, 1)

@@ -113,22 +113,20 @@ def admit(
     Raises:
         ValueError: names what is missing, or is of another kind, shape or range.
     """
-    if training and (targets is None or len(targets) != len(images)):
-        raise ValueError(
-            f"training needs targets, {'boxes' if classes is None else 'boxes and labels'} for each of the "
-            f"{len(images)} images; call model.eval() to detect objects"
-        )
-    claims = list(_image_claims(images))
-    sizes = image_sizes(images)
-    if training and targets is not None:
-        claims += _target_claims(targets, classes, sizes)
-    if proposals is not None:
-        claims += _proposal_claims(proposals, sizes)
-    hold(claims)
+    check_inputs(images, targets, proposals, classes, training)
     device = images[0].device
     learned = [_on(device, target) for target in targets] if training and targets is not None else None
     regions = [of_image.to(device) for of_image in proposals or []]
     return Batch(*pad_images_core(images, backbone), learned, regions)
+
+
+def need_proposals(detector: str, images: Images, proposals: Proposals | None) -> Proposals:
+    """The proposals, or a ValueError if there is not a set of them for each image."""
+    if proposals is None or len(proposals) != len(images):
+        raise ValueError(
+            f"{detector} does not find its own proposals: give a (R, 4) tensor for each of the {len(images)} images"
+        )
+    return proposals
 
 
 def pad_images(images: Images, backbone: nn.Module) -> Padded:
@@ -198,6 +196,27 @@ def hold(claims: Iterable[Claim]) -> None:
         for holds, (_, otherwise) in zip(torch.stack([c.to(where) for c, _ in claims]).tolist(), claims, strict=True):
             if not holds:
                 otherwise()
+
+
+def check_inputs(
+    images: Images,
+    targets: Targets | None = None,
+    proposals: Proposals | None = None,
+    classes: int | None = None,
+    training: bool = False,
+) -> None:
+    """Check all that comes into a detector; arguments and errors as those of `admit`."""
+    if training and (targets is None or len(targets) != len(images)):
+        raise ValueError(
+            f"training needs targets, {'boxes' if classes is None else 'boxes and labels'} for each of the "
+            f"{len(images)} images; call model.eval() to detect objects"
+        )
+    claims, sizes = list(_image_claims(images)), image_sizes(images)
+    if training and targets is not None:
+        claims += _target_claims(targets, classes, sizes)
+    if proposals is not None:
+        claims += _proposal_claims(proposals, sizes)
+    hold(claims)
 
 
 def check_images(images: Images) -> None:

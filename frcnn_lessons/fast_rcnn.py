@@ -34,10 +34,11 @@ from frcnn_lessons.batch import (
     admit,
     check_proposals,
     check_targets,
+    need_proposals,
 )
 from frcnn_lessons.boxes import DELTA_WEIGHTS
 from frcnn_lessons.rcnn import detections as best_of_each_class
-from frcnn_lessons.roi import roi_align, roi_pool
+from frcnn_lessons.roi_fast import roi_align_core, roi_pool_core
 from frcnn_lessons.sampling import hierarchical_batch_core
 from frcnn_lessons.settings import Count, Share, Weight, check_settings
 
@@ -134,9 +135,9 @@ class RoIHead(nn.Module):
         """
         s = self.settings
         if s.align:
-            pooled = roi_align(features, regions, s.pool_size, 1 / self.stride, SAMPLING_RATIO, s.aligned)
+            pooled = roi_align_core(features, regions, s.pool_size, 1 / self.stride, SAMPLING_RATIO, s.aligned)
         else:
-            pooled = roi_pool(features, regions, s.pool_size, 1 / self.stride)  # (R, K, 7, 7)
+            pooled = roi_pool_core(features, regions, s.pool_size, 1 / self.stride)  # (R, K, 7, 7)
         hidden = F.relu(self.fc6(pooled.flatten(1)))  # (R, D)
         hidden = F.relu(self.fc7(hidden))
         return self.classifier(hidden), self.regressor(hidden).unflatten(1, (-1, 4))
@@ -340,15 +341,11 @@ class FastRCNN(nn.Module):
         Raises:
             ValueError: if images, proposals or, in training, targets are missing, not one for each image, or bad.
         """
-        if proposals is None or len(proposals) != len(images):
-            raise ValueError(
-                f"Fast R-CNN does not find its own proposals: give a (R, 4) tensor for each of the {len(images)} images"
-            )
         batch = admit(
             images,
             self.backbone,
             targets=targets,
-            proposals=proposals,
+            proposals=need_proposals("Fast R-CNN", images, proposals),
             classes=self.head.classes,
             training=self.training,
         )

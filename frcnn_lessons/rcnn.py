@@ -10,12 +10,14 @@ Each stage has its own idea of what a positive is: IoU >= 0.5, the object's own 
 Source: Girshick et al., "Rich feature hierarchies for accurate object detection and semantic segmentation", 2014
 (arXiv:1311.2524): section 2 (test and training), appendix A (warping), B (positives and negatives), C (boxes).
 Letters: an image of H x W pixels, R regions of it (M proposals and K objects), C classes, windows of S x S pixels, P
-pooled and D hidden features a region.
+pooled and D hidden features a region, E examples of a class.
+
+Everything is computed where the images are: proposals, targets and networks have to be on the same device. Lesson 05.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +29,18 @@ from tqdm.auto import trange
 
 from frcnn_lessons import boxes
 from frcnn_lessons.backbones import Backbone
-from frcnn_lessons.batch import Detections
+from frcnn_lessons.batch import (
+    Detections,
+    Images,
+    Proposals,
+    Target,
+    check_images,
+    check_inputs,
+    check_proposals,
+    check_targets,
+    need_proposals,
+)
+from frcnn_lessons.sampling import draw, learnable, on_difficult
 
 BATCH = 32  # windows that go through the network together: few enough for a processor's cache, twice as fast as 192
 
@@ -89,13 +102,50 @@ def crop_regions(
 # --- the network --------------------------------------------------------------------------------------------------
 
 
-class RegionNetwork(nn.Module):
+class FeatureNetwork(nn.Module):
+    """A backbone, and two layers above the pooled features of a region. *How* a region is pooled is all that R-CNN
+    (`RegionNetwork`, below) and SPPNet (`sppnet.PyramidNetwork`) do not share.
+
+    Attributes:
+        hidden: pooled (R, P) -> hidden features (R, D), the paper's "fc7".
+        classifier: hidden -> C + 1 class scores, background first. After fine-tuning the SVMs take its place.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        inputs: int,
+        width: int,
+        classes: int,
+        deviation: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Put two layers above a backbone.
+
+        Args:
+            inputs, width: P and D.
+            classes: C, background not counted.
+            deviation: of the initial weights of `hidden`; those of `classifier` have 0.01.
+            generator: where the initial weights are drawn from; torch's own when not given.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
+        self.classifier = nn.Linear(width, classes + 1)
+        for layer, std in ((self.hidden[0], deviation), (self.classifier, 0.01)):
+            nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
+            nn.init.zeros_(layer.get_parameter("bias"))
+
+    def pool_regions(self, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Float[Tensor, "R P"]:
+        """Pooled features of the regions of an image."""
+        raise NotImplementedError
+
+
+class RegionNetwork(FeatureNetwork):
     """A CNN that looks at one window at a time.
 
     Attributes:
         backbone, pool: windows -> pooled features (R, P), the paper's "pool5": they still know *where* in the window.
-        hidden: pooled -> hidden features (R, D), the paper's "fc7".
-        classifier: hidden -> C + 1 class scores, background first. After fine-tuning the SVMs take its place.
         size, padding, square: how windows are cut, see `crop_regions`.
     """
 
@@ -118,16 +168,10 @@ class RegionNetwork(nn.Module):
             width: D.
             generator: where the initial weights of the head are drawn from; torch's own when not given.
         """
-        super().__init__()
-        self.backbone = backbone
+        inputs = backbone.channels * cells**2
+        super().__init__(backbone, inputs, width, classes, math.sqrt(2 / inputs), generator)
         self.size, self.padding, self.square = size, padding, square
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Flatten())
-        inputs = backbone.channels * cells**2
-        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
-        self.classifier = nn.Linear(width, classes + 1)
-        for layer, std in ((self.hidden[0], math.sqrt(2 / inputs)), (self.classifier, 0.01)):
-            nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
-            nn.init.zeros_(layer.get_parameter("bias"))
 
     def crop(self, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Float[Tensor, "R 3 S S"]:
         """Cut regions out as this network wants them; what lies outside the image becomes 0 in its normalisation."""
@@ -137,6 +181,11 @@ class RegionNetwork(nn.Module):
         """Class scores (logits) of windows, L = C + 1 of them, background first."""
         return self.classifier(self.hidden(self.pool(self.backbone.features(windows))))
 
+    def pool_regions(self, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Float[Tensor, "R P"]:
+        """Pooled features of the regions of an image: each is cut out and goes through the CNN, a batch at a time."""
+        batches = [self.crop(image, part) for part in regions.split(BATCH)]
+        return torch.cat([self.pool(self.backbone.features(windows)) for windows in batches])
+
 
 class Features(NamedTuple):
     """What the network computed for the regions of one image. Later stages work on this and never see a pixel."""
@@ -145,12 +194,25 @@ class Features(NamedTuple):
     hidden: Float[Tensor, "R D"]
 
 
+def describe(network: FeatureNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
+    """Compute the features of the regions of an image. Puts the network into evaluation.
+
+    Args:
+        image: RGB, 0..1.
+        regions: xyxy, pixels; may be none.
+
+    Raises:
+        ValueError: for an image or regions of another kind, shape or range.
+    """
+    check_inputs([image], proposals=[regions])
+    return describe_core(network, image, regions)
+
+
 @torch.no_grad()
-def describe(network: RegionNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
-    """Crop the regions of an image and compute their features, a batch at a time. Puts the network into evaluation."""
+def describe_core(network: FeatureNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
+    """`describe` what has been checked."""
     network.eval()
-    batches = [network.crop(image, part) for part in regions.split(BATCH)]
-    pooled = torch.cat([network.pool(network.backbone.features(windows)) for windows in batches])  # (R, P)
+    pooled = network.pool_regions(image, regions)  # (R, P)
     return Features(pooled, network.hidden(pooled))
 
 
@@ -178,7 +240,7 @@ class Regions(NamedTuple):
         return torch.where(best >= 0.5, which + 1, 0)
 
 
-def make_regions(proposals: Float[Tensor, "M 4"], target: Mapping[str, Any], classes: int) -> Regions:
+def make_regions(proposals: Float[Tensor, "M 4"], target: Target, classes: int) -> Regions:
     """Join an image's objects and proposals.
 
     Difficult objects are no examples of anything: they are left out, and so are proposals with IoU >= 0.3 on them,
@@ -186,18 +248,24 @@ def make_regions(proposals: Float[Tensor, "M 4"], target: Mapping[str, Any], cla
 
     Args:
         proposals: from selective search; may be none.
-        target: `boxes` (K, 4), `labels` (K,) and, if any are, `difficult` (K,).
+        target: `boxes` (K, 4), `labels` (K,) from 1 to C and, if any are, `difficult` (K,).
+        classes: C.
+
+    Raises:
+        ValueError: for proposals or a target that cannot be learned from.
     """
-    gt_boxes, labels = target["boxes"], target["labels"]
-    difficult = target.get("difficult", torch.zeros_like(labels, dtype=torch.bool))
-    on_difficult = (boxes.iou(proposals, gt_boxes[difficult]) >= 0.3).any(dim=1)
-    gt_boxes, labels = gt_boxes[~difficult], labels[~difficult]
-    rows = torch.cat([gt_boxes, proposals[~on_difficult]])  # (R, 4)
-    overlap = torch.zeros(len(rows), classes)
-    nearest = torch.zeros(len(rows), classes, dtype=torch.long)
+    check_proposals([proposals])
+    check_targets([target], classes)
+    everything, difficult = target["boxes"].to(proposals), target.get("difficult")
+    learned = learnable(everything, difficult)
+    gt_boxes, labels = everything[learned], target["labels"][learned].long()  # (K, 4), (K,)
+    untaught = on_difficult(boxes.iou_core(proposals, everything), difficult, 0.3)  # (M,)
+    rows = torch.cat([gt_boxes, proposals[~untaught]])  # (R, 4)
+    overlap = rows.new_zeros(len(rows), classes)
+    nearest = labels.new_zeros(len(rows), classes, dtype=torch.long)
     for label in labels.unique().tolist():
         of_class = torch.nonzero(labels == label).flatten()
-        overlap[:, label - 1], best = boxes.iou(rows, gt_boxes[of_class]).max(dim=1)
+        overlap[:, label - 1], best = boxes.iou_core(rows, gt_boxes[of_class]).max(dim=1)
         nearest[:, label - 1] = of_class[best]
     return Regions(rows, labels, overlap, nearest)
 
@@ -207,7 +275,7 @@ def make_regions(proposals: Float[Tensor, "M 4"], target: Mapping[str, Any], cla
 
 def fine_tune(
     network: RegionNetwork,
-    images: Sequence[Float[Tensor, "3 H W"]],
+    images: Images,
     regions: Sequence[Regions],
     steps: int,
     learning_rate: float = 0.001,
@@ -222,6 +290,8 @@ def fine_tune(
     the features of a backbone are.
 
     Args:
+        images: RGB, 0..1.
+        regions: of each image, see `make_regions`.
         steps: how many batches.
         learning_rate: rises over the first tenth of the steps, then falls to 0 along half a cosine.
         positives, negatives: windows of each kind in a batch, drawn from all images.
@@ -230,14 +300,12 @@ def fine_tune(
         The loss of every step.
 
     Raises:
-        ValueError: if there is no positive or no negative region to learn from.
+        ValueError: for bad images, or if there is no positive or no negative region to learn from.
     """
-    labels = torch.cat([r.fine_tuning_labels() for r in regions])  # (sum of R,)
-    owner = torch.repeat_interleave(torch.arange(len(regions)), torch.tensor([len(r.boxes) for r in regions]))
-    rows = torch.cat([r.boxes for r in regions])
-    kinds = [(torch.nonzero(labels > 0).flatten(), positives), (torch.nonzero(labels == 0).flatten(), negatives)]
-    if any(len(candidates) == 0 for candidates, _ in kinds):
-        raise ValueError("fine-tuning needs positive and background regions; give images with objects and proposals")
+    check_images(images)
+    labels = torch.cat([of_image.fine_tuning_labels() for of_image in regions])  # (sum of R,)
+    rows = torch.cat([of_image.boxes for of_image in regions])  # (sum of R, 4)
+    owner = torch.cat([labels.new_full((len(of_image.boxes),), i) for i, of_image in enumerate(regions)])
 
     optimiser = torch.optim.AdamW(
         [p for p in network.parameters() if p.requires_grad], learning_rate, weight_decay=0.01
@@ -248,11 +316,12 @@ def fine_tune(
     losses = []
     network.train()
     for _ in trange(steps, desc="fine-tuning", unit="batch"):
-        drawn = [c[torch.randperm(len(c), generator=generator)[:count]] for c, count in kinds]
-        chosen = torch.cat(drawn)
+        chosen = draw_batch(labels, positives, negatives, generator)
         chosen = chosen[owner[chosen].argsort(stable=True)]  # windows of one image are cut together
-        windows = torch.cat([network.crop(images[i], rows[chosen[owner[chosen] == i]]) for i in owner[chosen].unique()])
-        mirrored = torch.rand(len(windows), generator=generator) < 0.5
+        images_drawn = owner[chosen].unique().tolist()
+        windows = torch.cat([network.crop(images[i], rows[chosen[owner[chosen] == i]]) for i in images_drawn])
+        lots = torch.rand(len(windows), generator=generator, device=generator.device if generator else None)
+        mirrored = (lots < 0.5).to(windows.device)
         windows = torch.where(mirrored[:, None, None, None], windows.flip(3), windows)
 
         loss = F.cross_entropy(network(windows), labels[chosen])
@@ -262,6 +331,29 @@ def fine_tune(
         schedule.step()
         losses.append(loss.item())
     return losses
+
+
+def draw_batch(
+    labels: Int[Tensor, " R"], positives: int, negatives: int, generator: torch.Generator | None = None
+) -> Int[Tensor, " B"]:
+    """Draw regions to fine-tune with, without replacement: rows of positives first, then of background.
+
+    Args:
+        labels: of all regions of all images, 0 for background.
+        positives, negatives: how many of each kind; fewer where there are not so many.
+
+    Raises:
+        ValueError: if there is no positive or no negative region to learn from.
+    """
+    drawn = []
+    for is_of_kind, count in ((labels > 0, positives), (labels == 0, negatives)):
+        rows = torch.nonzero(is_of_kind).flatten()
+        if len(rows) == 0:
+            raise ValueError(
+                "fine-tuning needs positive and background regions; give images with objects and proposals"
+            )
+        drawn.append(draw(rows, count, generator))
+    return torch.cat(drawn)
 
 
 # --- stage 2: support vector machines ------------------------------------------------------------------------------
@@ -300,9 +392,10 @@ def train_svms(
     Raises:
         ValueError: if a class has no object in these images, or no negative.
     """
-    hidden = torch.cat([f.hidden for f in features])  # (sum of R, D)
-    overlap = torch.cat([r.overlap for r in regions])  # (sum of R, C)
-    own = torch.cat([F.pad(r.labels, (0, len(r.boxes) - len(r.labels))) for r in regions])  # 0 for proposals
+    hidden = torch.cat([of_image.hidden for of_image in features])  # (sum of R, D)
+    overlap = torch.cat([of_image.overlap for of_image in regions])  # (sum of R, C)
+    # The label of each object, and 0 for the proposals that follow it.
+    own = torch.cat([F.pad(labels, (0, len(rows) - len(labels))) for rows, labels, *_ in regions])  # (sum of R,)
     scale = FEATURE_LENGTH / hidden.norm(dim=1).mean()
     weights, biases, found = [], [], []
     for c in range(overlap.shape[1]):
@@ -313,11 +406,11 @@ def train_svms(
                 f"an SVM needs examples of both kinds; class {c + 1} has {len(positives)} objects and "
                 f"{len(negatives)} negatives"
             )
-        taken = torch.zeros(len(negatives), dtype=torch.bool)
-        taken[torch.randperm(len(negatives), generator=generator)[: 2 * len(positives)]] = True
+        taken = torch.zeros(len(negatives), dtype=torch.bool, device=negatives.device)
+        taken[draw(torch.arange(len(negatives), device=negatives.device), 2 * len(positives), generator)] = True
         history = []
         for _ in range(rounds):
-            weight, bias = _fit_svm(positives, negatives[taken], penalty)
+            weight, bias = fit_svm(positives, negatives[taken], penalty)
             margin = negatives @ weight + bias
             hard = margin > -1
             history.append(int((hard & ~taken).sum()))
@@ -327,14 +420,27 @@ def train_svms(
         weights.append(scale * weight)  # so that it takes features as they are
         biases.append(bias)
         found.append(history)
-    return Svms(_linear(torch.stack(weights), torch.tensor(biases)), found)
+    return Svms(fixed_linear(torch.stack(weights), hidden.new_tensor(biases)), found)
 
 
-def _fit_svm(positives: Tensor, negatives: Tensor, penalty: float) -> tuple[Tensor, float]:
-    # Solved in the primal: the same answer each time, without drawing lots. Positives weigh double, as the authors'.
+def fit_svm(
+    positives: Float[Tensor, "E D"], negatives: Float[Tensor, "N D"], penalty: float
+) -> tuple[Float[Tensor, " D"], float]:
+    """Fit the plane w x + b that keeps positives above 1 and negatives below -1, and is as flat as it can be.
+
+        minimise |w|^2 / 2 + (b / 10)^2 / 2 + penalty * (2 * sum over positives of h(w x + b)
+                                                         + sum over negatives of h(-(w x + b)))
+
+    with the hinge loss h(m) = max(0, 1 - m)^2, which a margin m of 1 and more costs nothing. Positives weigh double, as
+    in the authors' code: they are so few that an SVM which misses them all would not pay much for it otherwise.
+
+    Returns:
+        w and b. scikit-learn fits them on the processor; w goes back to where the examples are.
+    """
+    # Solved in the primal, which takes the hinge squared: the same answer each time, without drawing lots.
     svm = LinearSVC(C=penalty, dual=False, class_weight={1: 2.0}, intercept_scaling=10.0)
-    svm.fit(torch.cat([positives, negatives]).numpy(), np.repeat([1, 0], [len(positives), len(negatives)]))
-    return torch.from_numpy(svm.coef_[0]).float(), float(svm.intercept_[0])
+    svm.fit(torch.cat([positives, negatives]).cpu().numpy(), np.repeat([1, 0], [len(positives), len(negatives)]))
+    return torch.from_numpy(svm.coef_[0]).to(positives), float(svm.intercept_[0])
 
 
 # --- stage 3: box regression ---------------------------------------------------------------------------------------
@@ -357,28 +463,30 @@ def fit_box_regression(
         Pooled features (R, P) -> deltas (R, C * 4), to be read as (R, C, 4). A class without examples predicts 0.
     """
     C = regions[0].overlap.shape[1]
-    scale = FEATURE_LENGTH / torch.cat([f.pooled.norm(dim=1) for f in features]).mean()
-    weight, bias = torch.zeros(C, 4, features[0].pooled.shape[1]), torch.zeros(C, 4)
+    scale = FEATURE_LENGTH / torch.cat([of_image.pooled.norm(dim=1) for of_image in features]).mean()
+    P = features[0].pooled.shape[1]
+    weight, bias = features[0].pooled.new_zeros(C, 4, P), features[0].pooled.new_zeros(C, 4)
     for c in range(C):
         x, t = [], []
-        for f, r in zip(features, regions, strict=True):
-            rows = torch.nonzero(r.overlap[:, c] > min_iou).flatten()
-            x.append(scale * f.pooled[rows])
-            t.append(boxes.encode(r.boxes[r.nearest[rows, c]], r.boxes[rows]))
+        for computed, of_image in zip(features, regions, strict=True):
+            rows = torch.nonzero(of_image.overlap[:, c] > min_iou).flatten()
+            x.append(scale * computed.pooled[rows])
+            t.append(boxes.encode_core(of_image.boxes[of_image.nearest[rows, c]], of_image.boxes[rows]))
         pooled, deltas = torch.cat(x), torch.cat(t)  # (E, P), (E, 4)
         if len(pooled) == 0:
             continue
         # The mean is taken off first, so that the penalty does not pull the bias towards 0.
         pooled_mean, bias[c] = pooled.mean(dim=0), deltas.mean(dim=0)
         centred = pooled - pooled_mean
-        gram = centred.T @ centred + penalty * torch.eye(centred.shape[1])
+        gram = centred.T @ centred + penalty * torch.eye(P, device=centred.device)  # (P, P)
         w = torch.linalg.solve(gram, centred.T @ (deltas - bias[c]))  # (P, 4)
         weight[c] = scale * w.T
         bias[c] -= pooled_mean @ w
-    return _linear(weight.flatten(0, 1), bias.flatten())
+    return fixed_linear(weight.flatten(0, 1), bias.flatten())
 
 
-def _linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+def fixed_linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+    """A layer with these weights, which no optimiser will change: x -> weight x + bias."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
     return layer
@@ -394,28 +502,30 @@ def detections(
     image_size: tuple[int, int],
     *,
     score_threshold: float,
-    nms_iou: float,
+    nms_iou: float = 0.3,
     limit: int = 100,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Detections:
-    """From scored regions to the answer: every class of every region is a candidate of its own.
+    """From scored regions to the answer, for R-CNN as for Fast and Faster R-CNN: correct the boxes, drop what scores
+    low, suppress doubles class by class. Every class of every region is a candidate of its own.
 
     Args:
         scores: of each class, background left out; margins or probabilities.
-        deltas: corrections of each class (B = C), or one for all (B = 1); None leaves regions as they are.
+        deltas: corrections of each class (B = C), or one that all classes share (B = 1); None leaves regions as they
+            are.
         image_size: (height, width); boxes are cut off there.
-        score_threshold: candidates with this score or less are dropped.
-        nms_iou: of two of a class that overlap by more than this, the better one stays.
-        limit: so many of an image at most.
-        weights: factors of the deltas, see `boxes.encode`.
+        score_threshold: candidates have to be above it.
+        nms_iou: 0.3 in R-CNN and Fast R-CNN (section 3); torchvision has 0.5.
+        limit: at most so many detections, of all classes together.
+        weights: what the deltas were multiplied by, see `boxes.encode`.
 
     Returns:
-        `boxes` (D, 4), `labels` (D,) from 1, `scores` (D,), highest score first.
+        `boxes` (D, 4) inside the image, `labels` (D,) from 1, `scores` (D,), highest score first.
     """
     R, C = scores.shape
-    if deltas is None:
-        deltas = regions.new_zeros(R, 1, 4)
-    corrected = boxes.clip_core(boxes.decode_core(deltas, regions, weights).expand(R, C, 4).flatten(0, 1), image_size)
+    corrected = regions[:, None] if deltas is None else boxes.decode_core(deltas, regions, weights)  # (R, B, 4)
+    corrected = corrected.expand(R, C, 4).flatten(0, 1)  # (R * C, 4), the same box for each class if B is 1
+    corrected = boxes.clip_core(corrected, image_size)
     labels = torch.arange(1, C + 1, device=scores.device).repeat(R)  # (R * C,)
     flat = scores.flatten()  # (R * C,)
     # Most candidates are background. Dropping them first makes suppression cheap.
@@ -430,25 +540,33 @@ class RCNN(nn.Module):
     """The whole detector, put together from its three stages.
 
     Attributes:
-        network: fine-tuned, see `fine_tune`.
+        network: fine-tuned, see `fine_tune`; with a `sppnet.PyramidNetwork` the detector is SPPNet.
         svms: hidden features -> margins, see `train_svms`.
         regression: pooled features -> deltas, see `fit_box_regression`; None does without.
     """
 
-    def __init__(self, network: RegionNetwork, svms: nn.Linear, regression: nn.Linear | None = None) -> None:
+    def __init__(self, network: FeatureNetwork, svms: nn.Linear, regression: nn.Linear | None = None) -> None:
         super().__init__()
         self.network, self.svms, self.regression = network, svms, regression
         self.eval()
 
     @torch.no_grad()
-    def forward(
-        self, images: Sequence[Float[Tensor, "3 H W"]], proposals: Sequence[Float[Tensor, "R 4"]]
-    ) -> list[Detections]:
-        """Detect objects, in torchvision's form: for each image `boxes`, `labels` and `scores` (margins here)."""
-        return [
-            self.answer(describe(self.network, image, regions), regions, (image.shape[1], image.shape[2]))
-            for image, regions in zip(images, proposals, strict=True)
-        ]
+    def forward(self, images: Images, proposals: Proposals) -> list[Detections]:
+        """Detect objects, in torchvision's form: for each image `boxes`, `labels` and `scores` (margins here).
+
+        Args:
+            images: RGB, 0..1, of any sizes.
+            proposals: of each image, xyxy in pixels, for example from selective search; may be none.
+
+        Raises:
+            ValueError: if images or proposals are bad, or not one for each image.
+        """
+        check_inputs(images, proposals=need_proposals("R-CNN", images, proposals))
+        answers = []
+        for image, regions in zip(images, proposals, strict=True):
+            features = describe_core(self.network, image, regions)
+            answers.append(self.answer(features, regions, (image.shape[1], image.shape[2])))
+        return answers
 
     @torch.no_grad()
     def answer(
@@ -464,4 +582,4 @@ class RCNN(nn.Module):
         else:
             scores, threshold = self.svms(features.hidden), -1.0
         deltas = None if self.regression is None else self.regression(features.pooled).reshape(*scores.shape, 4)
-        return detections(proposals, scores, deltas, image_size, score_threshold=threshold, nms_iou=0.3)
+        return detections(proposals, scores, deltas, image_size, score_threshold=threshold)

@@ -94,6 +94,16 @@ def learnable(boxes: Float[Tensor, "K 4"], difficult: Bool[Tensor, " K"] | None)
     return everything if difficult is None else everything[~difficult]
 
 
+def draw(rows: Int[Tensor, " R"], count: int, generator: torch.Generator | None = None) -> Int[Tensor, " S"]:
+    """Draw `count` of these rows without replacement, in random order; all of them where there are not so many.
+
+    Drawn where the generator lives: a CPU generator gives the same rows whatever the data lies on.
+    """
+    where = torch.device("cpu") if generator is None else generator.device
+    order = torch.randperm(len(rows), generator=generator, device=where)
+    return rows[order[:count].to(rows.device)]
+
+
 def sample(
     verdict: Int[Tensor, " R"], size: int, foreground_share: float, generator: torch.Generator | None = None
 ) -> tuple[Int[Tensor, " F"], Int[Tensor, " B"]]:
@@ -119,16 +129,8 @@ def sample(
         >>> [len(kind) for kind in sample(verdict, 4, 0.25, torch.Generator().manual_seed(0))]
         [1, 2]
     """
-
-    def draw(kind: int, count: int) -> Tensor:
-        candidates = torch.nonzero(verdict == kind).flatten()
-        # Drawn where the generator lives: a CPU generator gives the same regions whatever the model runs on.
-        where = generator.device if generator is not None else torch.device("cpu")
-        order = torch.randperm(len(candidates), generator=generator, device=where)
-        return candidates[order[:count].to(candidates.device)]
-
-    foreground = draw(FOREGROUND, int(foreground_share * size))
-    background = draw(BACKGROUND, size - len(foreground))
+    foreground = draw(torch.nonzero(verdict == FOREGROUND).flatten(), int(foreground_share * size), generator)
+    background = draw(torch.nonzero(verdict == BACKGROUND).flatten(), size - len(foreground), generator)
     return foreground, background
 
 

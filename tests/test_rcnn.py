@@ -8,7 +8,7 @@ from hypothesis import given
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from frcnn_lessons import boxes, rcnn
+from frcnn_lessons import boxes, fast_rcnn, rcnn
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.metrics import evaluate_voc
 
@@ -319,11 +319,28 @@ def test_mining_ends_at_the_svm_that_saw_every_negative():
     scale = rcnn.FEATURE_LENGTH / torch.cat([f.hidden for f in features]).norm(dim=1).mean()
     hidden = scale * torch.cat([f.hidden for f in features])
     overlap = torch.cat([r.overlap for r in regions])[:, 0]
-    weight, bias = rcnn._fit_svm(hidden[overlap == 1], hidden[overlap < 0.3], 0.1)
+    weight, bias = rcnn.fit_svm(hidden[overlap == 1], hidden[overlap < 0.3], 0.1)
     assert torch.allclose(mined.layer.weight[0], scale * weight, rtol=1e-2, atol=1e-3)
     assert mined.layer.bias[0].item() == pytest.approx(bias, abs=1e-2)
     assert mined.found[0][-1] == 0
     assert sum(mined.found[0]) + 12 < 540, "it took in all of them"
+
+
+def test_an_svm_has_the_smallest_loss_of_its_docstring():
+    rng = generator(4)
+    positives, negatives = torch.randn(8, 3, generator=rng) + 1, torch.randn(40, 3, generator=rng) - 1
+
+    def loss(weight, bias):
+        missed = (1 - positives @ weight - bias).clamp(min=0).square().sum()
+        taken = (1 + negatives @ weight + bias).clamp(min=0).square().sum()
+        return weight.square().sum() / 2 + bias.square() / 200 + 0.1 * (2 * missed + taken)
+
+    weight, bias = rcnn.fit_svm(positives, negatives, penalty=0.1)
+    weight, bias = weight.requires_grad_(), torch.tensor(bias, requires_grad=True)
+    loss(weight, bias).backward()  # a convex function: where its slope is 0, it is smallest
+    assert weight.grad.abs().max() < 0.01
+    assert bias.grad.abs() < 0.01
+    assert loss(torch.zeros(3), torch.zeros(())) > loss(weight, bias) + 1
 
 
 def test_regions_between_object_and_background_teach_an_svm_nothing():
@@ -382,6 +399,88 @@ def test_a_class_without_examples_leaves_its_boxes_alone():
 # --- detection -----------------------------------------------------------------------------------------------------
 
 
+def candidates(seed: int, count: int, classes: int, shared: bool = False):
+    """Regions near and over the border of an image of 40 x 50 pixels, scores that repeat, and deltas."""
+    rng = generator(seed)
+    corner = torch.randint(-4, 40, (count, 2), generator=rng).float()
+    regions = torch.cat([corner, corner + torch.randint(1, 25, (count, 2), generator=rng)], dim=1)
+    scores = torch.randint(0, 9, (count, classes), generator=rng) / 8
+    return regions, scores, 0.4 * torch.randn(count, 1 if shared else classes, 4, generator=rng)
+
+
+def detect_slowly(regions, scores, deltas, image_size, score_threshold, nms_iou, limit, weights):
+    """One candidate at a time, as the docstring says. The oracle for `detections`."""
+    height, width = image_size
+    found = []
+    for row, region in enumerate(regions):
+        for c, value in enumerate(scores[row].tolist()):
+            box = region[None]
+            if deltas is not None:
+                box = boxes.decode(deltas[row, c if deltas.shape[1] > 1 else 0][None], box, weights)
+            x1, y1, x2, y2 = box[0].tolist()
+            x1, x2 = min(max(x1, 0), width), min(max(x2, 0), width)
+            y1, y2 = min(max(y1, 0), height), min(max(y2, 0), height)
+            if value > score_threshold and x2 - x1 >= 0.01 and y2 - y1 >= 0.01:
+                found.append((value, c + 1, [x1, y1, x2, y2]))
+    kept = []
+    for value, label, box in sorted(found, key=lambda candidate: -candidate[0]):  # stable: equal ones in this order
+        of_class = [torch.tensor([other]) for _, its_label, other in kept if its_label == label]
+        if all(boxes.iou(torch.tensor([box]), other).item() <= nms_iou for other in of_class):
+            kept.append((value, label, box))
+    return kept[:limit]
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(0, 14),
+    classes=st.integers(1, 3),
+    kind=st.sampled_from(["a box a class", "a shared box", "no deltas"]),
+    limit=st.sampled_from([3, 100]),
+)
+def test_detections_are_those_of_a_loop_over_all_candidates(seed, count, classes, kind, limit):
+    regions, scores, deltas = candidates(seed, count, classes, shared=kind == "a shared box")
+    deltas = None if kind == "no deltas" else deltas
+    # The weight of (1, 1, 1, 1) and of a head; a threshold that some scores are equal to, which does not do.
+    weights = (1.0, 1.0, 1.0, 1.0) if seed % 2 else (10.0, 10.0, 5.0, 5.0)
+    answer = rcnn.detections(
+        regions, scores, deltas, (40, 50), score_threshold=0.25, nms_iou=0.4, limit=limit, weights=weights
+    )
+    expected = detect_slowly(regions, scores, deltas, (40, 50), 0.25, 0.4, limit, weights)
+    assert answer["scores"].tolist() == [value for value, _, _ in expected]
+    assert answer["labels"].tolist() == [label for _, label, _ in expected]
+    assert answer["boxes"].tolist() == [box for _, _, box in expected]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_detections_are_fast_rcnns_to_the_last_bit(shared):
+    # Background in front, of which Fast R-CNN's head has a score and, unless all classes share one, a box.
+    settings = fast_rcnn.HeadSettings(class_agnostic=shared)
+    for seed in range(10):
+        regions, logits, deltas = candidates(seed, 300, 4, shared)
+        logits = 3 * logits
+        theirs = fast_rcnn.detections(logits, deltas, regions, (40, 50), settings)
+        ours = rcnn.detections(
+            regions,
+            logits.softmax(dim=1)[:, 1:],
+            deltas[:, -3:],
+            (40, 50),
+            score_threshold=settings.score_threshold,
+            nms_iou=settings.nms_iou,
+            weights=fast_rcnn.DELTA_WEIGHTS,
+        )
+        assert len(theirs["scores"]) > 20
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_at_most_a_hundred_detections_and_none_of_no_size():
+    # 150 boxes in a row, each of its own; and one beside the image, which clipping leaves nothing of.
+    left = 10 * torch.arange(150.0)
+    regions = torch.stack([left, torch.zeros(150), left + 8, torch.full((150,), 8.0)], dim=1)
+    regions = torch.cat([torch.tensor([[2000.0, 0, 2010, 8]]), regions])
+    answer = rcnn.detections(regions, torch.linspace(0.9, 0.1, 151)[:, None], None, (8, 1600), score_threshold=0.0)
+    assert answer["boxes"].tolist() == regions[1:101].tolist()
+
+
 def test_detections_correct_clip_and_suppress_class_by_class():
     # Two regions on the same spot, one elsewhere. Class 1 is moved right by half its width, and so out of the image.
     proposals = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
@@ -405,3 +504,108 @@ def test_softmax_scores_are_probabilities_without_background(trained):
     answer = rcnn.RCNN(network, svms.layer).answer(features[0], regions[0].boxes, (48, 64), softmax=True)
     assert ((answer["scores"] > 0) & (answer["scores"] <= 1)).all()
     assert set(answer["labels"].tolist()) <= {1, 2}
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+IMAGE, PROPOSED = torch.rand(3, 20, 24, generator=generator()), torch.tensor([[0.0, 0, 9, 9]])
+TARGET = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.tensor([1])}
+
+
+def detector() -> rcnn.RCNN:
+    return rcnn.RCNN(tiny_network(), nn.Linear(24, 2), nn.Linear(48, 8))
+
+
+ENTRANCES = {
+    "describe": lambda image, proposed: rcnn.describe(tiny_network(), image, proposed),
+    "forward": lambda image, proposed: detector()([image], [proposed]),
+    "fine_tune": lambda image, proposed: rcnn.fine_tune(
+        tiny_network(), [image], [rcnn.make_regions(proposed, TARGET, 2)], steps=1, generator=generator()
+    ),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("entrance", ENTRANCES)
+@pytest.mark.parametrize(
+    ("image", "proposed", "words"),
+    [
+        (255 * IMAGE, PROPOSED, r"images\[0\] must hold floats in 0..1, .*pixels of 0 to 255 must be divided by 255"),
+        ((255 * IMAGE).byte(), PROPOSED, r"images\[0\] must hold floats in 0..1, not normalised; got torch.uint8"),
+        (IMAGE.permute(1, 2, 0), PROPOSED, r"images\[0\] must be a tensor of \(3, height, width\), RGB"),
+        (IMAGE.numpy(), PROPOSED, r"images\[0\] must be a tensor .* got a ndarray"),
+        (IMAGE, PROPOSED.long(), r"proposals\[0\] must hold floats; got torch.int64, convert them with .float()"),
+        (IMAGE, torch.tensor([[9.0, 0, 0, 9]]), r"proposals\[0\] must be \(N, 4\) with x2 >= x1"),
+        (IMAGE, torch.tensor([[0.0, 0, torch.inf, 9]]), r"proposals\[0\] must be finite; row 0 is not"),
+        (IMAGE, PROPOSED.tolist(), r"proposals\[0\] must be a tensor of \(N, 4\); got a list"),
+    ],
+)
+def test_bad_images_and_proposals_are_refused_in_the_words_of_the_gate(entrance, image, proposed, words):
+    with pytest.raises(ValueError, match=words):
+        ENTRANCES[entrance](image, proposed)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"labels": torch.tensor([0])}, r"targets\[0\]: labels must be 1 to 2 \(0 is background, .* got \[0\]"),
+        ({"labels": torch.tensor([-1])}, r"targets\[0\]: labels must be 1 to 2"),
+        ({"labels": torch.tensor([3])}, r"targets\[0\]: labels must be 1 to 2"),
+        ({"labels": torch.tensor([1.0])}, r"targets\[0\]: labels must be 1 integers, one for each box"),
+        ({"boxes": torch.tensor([[5.0, 0, 5, 10]])}, r"boxes of targets\[0\] must be \(N, 4\) with x2 > x1"),
+        ({"difficult": torch.tensor([0])}, r"targets\[0\]: difficult must be 1 bools, one for each box"),
+    ],
+)
+def test_bad_targets_are_refused_in_the_words_of_the_gate(changed, words):
+    with pytest.raises(ValueError, match=words):
+        rcnn.make_regions(PROPOSED, TARGET | changed, classes=2)
+
+
+def test_a_list_of_proposals_that_does_not_fit_the_images_is_refused():
+    with pytest.raises(ValueError, match=r"give a \(R, 4\) tensor for each of the 2 images"):
+        detector()([IMAGE, IMAGE], [PROPOSED])
+    with pytest.raises(ValueError, match="there are no images"):
+        detector()([], [])
+
+
+# --- devices ------------------------------------------------------------------------------------------------------
+
+
+def test_every_tensor_is_made_where_the_images_are(monkeypatch):
+    # Inside `torch.device("meta")`, whoever makes a tensor and does not say where gets one without values, which
+    # cannot be mixed with the images. (AdamW counts its steps in such a tensor, which is its own affair.)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda parameters, rate, **_: torch.optim.SGD(parameters, rate))
+    images, targets, proposals = small_world(3, seed=5)
+    network, seed = tiny_network(), generator(2)
+    with torch.device("meta"):
+        regions = [rcnn.make_regions(p, t, 2) for p, t in zip(proposals, targets, strict=True)]
+        rcnn.fine_tune(network, images, regions, steps=2, generator=seed)
+        features = [rcnn.describe(network, i, r.boxes) for i, r in zip(images, regions, strict=True)]
+        svms = rcnn.train_svms(features, regions, generator=seed)
+        regression = rcnn.fit_box_regression(features, regions)
+        answers = rcnn.RCNN(network, svms.layer, regression)(images, proposals)
+    made = [*regions[0], *features[0], svms.layer.weight, svms.layer.bias, regression.weight, *answers[0].values()]
+    assert {tensor.device.type for tensor in made} == {"cpu"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_all_stages_run_on_a_gpu_and_find_what_the_processor_finds():
+    images, targets, proposals = small_world(12, seed=5)
+    found = []
+    for device in ("cpu", "cuda"):
+        here = [image.to(device) for image in images]
+        proposed = [of_image.to(device) for of_image in proposals]
+        true = [{key: value.to(device) for key, value in target.items()} for target in targets]
+        regions = [rcnn.make_regions(p, t, 2) for p, t in zip(proposed, true, strict=True)]
+        network = tiny_network().to(device)
+        rcnn.fine_tune(network, here, regions, steps=40, learning_rate=0.01, generator=generator(2))
+        features = [rcnn.describe(network, i, r.boxes) for i, r in zip(here, regions, strict=True)]
+        svms = rcnn.train_svms(features, regions, generator=generator(3))
+        model = rcnn.RCNN(network, svms.layer, rcnn.fit_box_regression(features, regions, penalty=1.0))
+        answers = model(here, proposed)
+        assert {value.device.type for answer in answers for value in answer.values()} == {device}
+        answers = [{key: value.cpu() for key, value in answer.items()} for answer in answers]
+        found.append(evaluate_voc(answers, targets, iou_threshold=0.6).mean_ap)
+    assert found[0] > 0.6
+    assert found[1] == pytest.approx(found[0], abs=0.1)

@@ -13,9 +13,9 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # A module imports only from lower floors. The modules of `datasets` and `exercises` may import each other.
 FLOORS = {
     0: ["files"],
-    1: ["boxes", "datasets"],
-    2: ["selective_search", "metrics", "backbones", "roi", "sampling", "anchors", "plots", "checks"],
-    3: ["rcnn", "fast_rcnn", "rpn"],
+    1: ["boxes", "datasets", "roi"],
+    2: ["selective_search", "metrics", "backbones", "roi_fast", "sampling", "anchors", "plots", "checks"],
+    3: ["rcnn", "sppnet", "fast_rcnn", "rpn"],
     4: ["faster_rcnn", "recipes", "checkpoints", "schedule"],
     5: ["training", "exercises", "torchvision_twin"],
     6: ["four_step", "service"],
