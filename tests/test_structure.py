@@ -16,7 +16,7 @@ FLOORS = {
     1: ["boxes", "datasets", "roi"],
     2: ["selective_search", "metrics", "backbones", "roi_fast", "sampling", "anchors", "plots", "checks"],
     3: ["rcnn", "sppnet", "fast_rcnn", "rpn"],
-    4: ["faster_rcnn", "recipes"],
+    4: ["faster_rcnn", "recipes", "checkpoints", "schedule"],
     5: ["training", "exercises", "torchvision_twin"],
     6: ["four_step", "service"],
     7: ["course"],
