@@ -5,7 +5,6 @@ Each is drawn whole, from nothing but what stands here; `plots` has the pieces t
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import NullFormatter
 
+from frcnn_lessons.course.results import Result
 from frcnn_lessons.plots import BLUE, GREEN, GREY, ORANGE, RED, SKY
 
 
@@ -215,16 +215,6 @@ def _handed_on(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -
 # --- the table of the course -------------------------------------------------------------------------------------
 
 
-@runtime_checkable
-class Measured(Protocol):
-    """What is drawn of a detector; `results.Result` has it."""
-
-    ap50: float
-    training_seconds: float
-    image_seconds: float
-    proposal_seconds: float
-
-
 # As published, with VGG16 on a graphics card. mAP on VOC 2007, hours of training and seconds an image without
 # proposals: Fast R-CNN, table 4; selective search takes about 2 s more. Faster R-CNN: tables 3 and 5 (198 ms an
 # image, 10 ms of them for proposals); it gives no hours.
@@ -236,7 +226,7 @@ PUBLISHED = {  # mAP in %, hours, seconds an image in all, without proposals
 }
 
 
-def course_summary(measured: Mapping[str, Measured], lessons: Mapping[str, str]) -> Figure:
+def course_summary(measured: Mapping[str, Result], lessons: Mapping[str, str]) -> Figure:
     """Score, training time and time per image of every detector: measured here above, as published below.
 
     Args:
