@@ -346,7 +346,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
         merges.append((a, b))
         similarities.append(-value)
         merged |= {a, b}
-        _join(regions, a, b, new)
+        join_regions(regions, a, b, new)
 
         near[new] = (near[a] | near[b]) - merged
         others = sorted(near[new])
@@ -357,7 +357,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
     return Grouping(regions, np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(similarities, dtype=np.float64))
 
 
-def _join(regions: Regions, a: int, b: int, new: int) -> None:
+def join_regions(regions: Regions, a: int, b: int, new: int) -> None:
     """Fill row `new` from rows a and b, without a look at the pixels: that is what makes the grouping quick."""
     sizes, boxes = regions.sizes, regions.boxes
     sizes[new] = sizes[a] + sizes[b]
