@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Int
 
 from frcnn_lessons.metrics.average_precision import average_precision, precision_recall
-from frcnn_lessons.metrics.matching import FALSE, IGNORED, TRUE, Boxes, Images, assign_objects, column, gather
+from frcnn_lessons.metrics.matching import FALSE, IGNORED, TRUE, assign_objects, gather
+from frcnn_lessons.metrics.records import Detections, Records, box_areas
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
 # Areas in square pixels, both ends included.
@@ -16,7 +17,7 @@ COCO_AREAS = {"all": (0, 1e5**2), "small": (0, 32**2), "medium": (32**2, 96**2),
 COCO_LIMITS = (1, 10, 100)  # so many detections of one image and class, at most
 
 
-def evaluate_coco(predictions: Images, targets: Images) -> dict[str, float]:
+def evaluate_coco(predictions: Records, targets: Records) -> dict[str, float]:
     """COCO's twelve figures, as pycocotools computes them and in its order.
 
     Args:
@@ -35,12 +36,9 @@ def evaluate_coco(predictions: Images, targets: Images) -> dict[str, float]:
     number of detections. The overlap with a crowd is measured as the share of the *detection* that it covers.
     (pycocotools knows nothing like `difficult`: it replaces any `ignore` in a file by `iscrowd`.)
     """
-    detections, _, objects, pairs = gather(predictions, targets)
-    crowd = column(targets, "iscrowd", 0).astype(bool)
-    shared = crowd | column(targets, "difficult", 0).astype(bool)
-    areas = column(targets, "area", np.nan)
-    areas = np.where(np.isnan(areas), objects.area(), areas)
-    detection_areas = detections.area()
+    detections, objects, pairs = gather(predictions, targets)
+    shared = objects.crowd | objects.difficult
+    detection_areas = box_areas(detections.box)
     rank = _rank(detections)
     kept = rank < max(COCO_LIMITS)
 
@@ -49,11 +47,11 @@ def evaluate_coco(predictions: Images, targets: Images) -> dict[str, float]:
     d, k = detections.box[pairs.detection], objects.box[pairs.gt]
     sides = np.minimum(d[:, 2:], k[:, 2:]) - np.maximum(d[:, :2], k[:, :2])  # (P, 2), above 0: the two overlap
     covered = sides.prod(axis=1) / detection_areas[pairs.detection]
-    pairs = pairs._replace(iou=np.where(crowd[pairs.gt], covered, pairs.iou))
+    pairs = pairs._replace(iou=np.where(objects.crowd[pairs.gt], covered, pairs.iou))
 
     ap, ar = {}, {}  # (10 IoUs, C) each: by range of areas, and by range and limit
     for size, (low, high) in COCO_AREAS.items():
-        ignored = shared | (areas < low) | (areas > high)
+        ignored = shared | (objects.area < low) | (objects.area > high)
         outside = (detection_areas < low) | (detection_areas > high)
         # A detection wishes for counted objects before ignored ones, then for the best overlap (of equals the last).
         wishes = pairs.where(np.lexsort((-pairs.gt, -pairs.iou, ignored[pairs.gt], pairs.detection)))
@@ -87,7 +85,7 @@ def evaluate_coco(predictions: Images, targets: Images) -> dict[str, float]:
     return {name: float(table.mean()) if table.size else -1.0 for name, table in tables.items()}
 
 
-def _rank(detections: Boxes) -> Int[np.ndarray, " D"]:
+def _rank(detections: Detections) -> Int[np.ndarray, " D"]:
     """The place of each detection among those of its image and class: 0 for the best score."""
     group = detections.image * (1 + detections.label.max(initial=0)) + detections.label
     order = np.argsort(group, kind="stable")  # scores stay in order within a group

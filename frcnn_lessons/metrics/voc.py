@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from frcnn_lessons.metrics.average_precision import average_precision, precision_recall
-from frcnn_lessons.metrics.matching import FALSE, TRUE, Images, assign_objects, column, gather
+from frcnn_lessons.metrics.matching import FALSE, TRUE, Pairs, assign_objects, gather
+from frcnn_lessons.metrics.records import Detections, Objects, Records
 
 
 class Matches(NamedTuple):
@@ -35,7 +36,7 @@ class Matches(NamedTuple):
 
 
 def match_detections(
-    predictions: Images, targets: Images, iou_threshold: float = 0.5, pixel_offset: float = 0.0
+    predictions: Records, targets: Records, iou_threshold: float = 0.5, pixel_offset: float = 0.0
 ) -> dict[int, Matches]:
     """Decide for every detection whether it is right, by the rules of PASCAL VOC.
 
@@ -45,7 +46,7 @@ def match_detections(
 
     Args:
         predictions: for each image `boxes` (D, 4), `scores` (D,) and `labels` (D,), as torchvision's detectors return
-            them. Boxes may reach outside the image.
+            them; tensors, NumPy arrays or lists. Boxes may reach outside the image.
         targets: for each image `boxes` (K, 4), `labels` (K,) and, if any are, `difficult` (K,) bool.
         iou_threshold: above 0 and at most 1. (py-faster-rcnn's program asks for IoU *above* 0.5, which is
             `math.nextafter(0.5, 1)` here.)
@@ -55,28 +56,32 @@ def match_detections(
         The matches of each class that occurs in predictions or targets, by label in ascending order.
 
     Raises:
-        ValueError: if the lists differ in length, a score is NaN, a box is inverted or not finite, or a label is 0.
+        ValueError: if the lists differ in length, a score is NaN, a box is inverted or not finite, a label is 0 or no
+            whole number, or a value is of another kind or length; names the image.
     """
+    return _matches(*gather(predictions, targets, pixel_offset), iou_threshold)
+
+
+def _matches(detections: Detections, objects: Objects, pairs: Pairs, iou_threshold: float) -> dict[int, Matches]:
+    """What `match_detections` gives, of input that is laid out already."""
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold must be above 0 and at most 1; got {iou_threshold}")
-    detections, scores, objects, pairs = gather(predictions, targets, pixel_offset)
-    difficult = column(targets, "difficult", 0).astype(bool)
     pairs = pairs.where(detections.label[pairs.detection] == objects.label[pairs.gt])
     pairs = pairs.where(np.lexsort((pairs.gt, -pairs.iou, pairs.detection)))
     _, first = np.unique(pairs.detection, return_index=True)
     best = pairs.where(first)  # one pair a detection: its best object (of equals the first)
 
     wishes = best.where(best.iou >= iou_threshold)
-    verdict = assign_objects(wishes, len(scores), ignored=difficult, shared=difficult)
+    verdict = assign_objects(wishes, len(detections.score), ignored=objects.difficult, shared=objects.difficult)
     gt, best_iou = np.full(len(verdict), -1), np.zeros(len(verdict))
     gt[best.detection], best_iou[best.detection] = objects.row[best.gt], best.iou
 
     matches = {}
     for label in np.union1d(detections.label, objects.label).tolist():
         d = np.flatnonzero(detections.label == label)
-        count = int((~difficult[objects.label == label]).sum())
+        count = int((~objects.difficult[objects.label == label]).sum())
         matches[label] = Matches(
-            verdict[d], scores[d], detections.image[d], detections.row[d], gt[d], best_iou[d], count
+            verdict[d], detections.score[d], detections.image[d], detections.row[d], gt[d], best_iou[d], count
         )
     return matches
 
@@ -89,8 +94,8 @@ class VocResult(NamedTuple):
 
 
 def evaluate_voc(
-    predictions: Images,
-    targets: Images,
+    predictions: Records,
+    targets: Records,
     iou_threshold: float = 0.5,
     kind: str = "all",
     pixel_offset: float = 0.0,
@@ -113,19 +118,20 @@ def evaluate_voc(
     return VocResult(ap, float(np.mean(measured)) if measured else float("nan"))
 
 
-def diagnose(predictions: Images, targets: Images, iou_threshold: float = 0.5) -> list[list[str]]:
+def diagnose(predictions: Records, targets: Records, iou_threshold: float = 0.5) -> list[list[str]]:
     """Say of every detection what it is: `kinds[image][detection]`, in the order of `predictions`.
 
     "correct" and "ignored" are TRUE and IGNORED of `match_detections`. A FALSE one is the first of these that fits:
     "duplicate" (enough overlap with an object of its class that was found before), "localisation" (IoU of at least 0.1
     with an object of its class), "confusion" (at least 0.1 with an object of another class), "background".
     """
-    detections, _, objects, pairs = gather(predictions, targets)
-    kinds = [["background"] * len(prediction["labels"]) for prediction in predictions]
+    detections, objects, pairs = gather(predictions, targets)
+    sizes = np.bincount(detections.image, minlength=len(predictions))
+    kinds = [["background"] * size for size in sizes.tolist()]
     other = detections.label[pairs.detection] != objects.label[pairs.gt]
     for d in pairs.where(other & (pairs.iou >= 0.1)).detection:
         kinds[detections.image[d]][detections.row[d]] = "confusion"
-    for m in match_detections(predictions, targets, iou_threshold).values():
+    for m in _matches(detections, objects, pairs, iou_threshold).values():
         for verdict, image, detection, overlap in zip(m.verdict, m.image, m.detection, m.iou, strict=True):
             if verdict != FALSE:
                 kinds[image][detection] = "correct" if verdict == TRUE else "ignored"
