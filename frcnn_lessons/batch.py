@@ -61,6 +61,10 @@ Losses = dict[str, Tensor]
 """Named losses, to be added up (an "accuracy" is not)."""
 
 
+OVERSHOOT = 1e-3
+"""By so much may a pixel lie outside of 0..1: resizing goes beyond by a trace."""
+
+
 # --- into the detector -----------------------------------------------------------------------------------------------
 
 
@@ -246,12 +250,12 @@ def _image_claims(images: Images) -> Iterator[Claim]:
 
 def _claims_of_image(image: Any, name: str) -> Iterator[Claim]:
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{_hint(image)}")
+        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{shape_hint(image)}")
     low, high = image.aminmax()
     refuse = partial(_refuse_pixels, name, image, low, high)
     if not image.is_floating_point():
         refuse()
-    yield ~((low < -1e-3) | (high > 1 + 1e-3)), refuse  # resizing overshoots by a trace
+    yield ~((low < -OVERSHOOT) | (high > 1 + OVERSHOOT)), refuse
 
 
 def _target_claims(targets: Targets, classes: float | None, sizes: ImageSizes | None = None) -> Iterator[Claim]:
@@ -345,15 +349,18 @@ def _warn_beyond(name: str, size: tuple[int, int]) -> None:
     )
 
 
-def _hint(image: Any) -> str:
-    """What somebody may have meant who hands in another shape."""
-    if isinstance(image, Tensor) and image.ndim == 3:
-        if image.shape[2] in (3, 4):
-            return " (channels last? use image.permute(2, 0, 1))"
-        if image.shape[0] == 4:
-            return " (with alpha? use image[:3])"
-        if image.shape[0] == 1:
-            return " (grey? use image.expand(3, -1, -1))"
+def shape_hint(image: Any) -> str:
+    """What somebody may have meant who hands in another shape; nothing if nothing comes to mind."""
+    if not isinstance(image, Tensor) or image.numel() == 0:
+        return ""
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1):
+        return " (grey? use image.expand(3, -1, -1))"
+    if image.ndim == 3 and image.shape[2] in (1, 3, 4):
+        return " (channels last? use image.permute(2, 0, 1))"
+    if image.ndim == 3 and image.shape[0] == 4:
+        return " (with alpha? use image[:3])"
+    if image.ndim == 4:
+        return " (a batch? give one image, batch[0])"
     return ""
 
 
