@@ -5,8 +5,10 @@ those of Okabe and Ito (2008), which readers with any kind of colour vision can 
 or caption as well.
 """
 
+import functools
 import io
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,18 +17,35 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Image
-from jaxtyping import Float, Int
-from matplotlib import patheffects
+from jaxtyping import Float, Int, UInt8
+from matplotlib import font_manager, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.text import Text
 from torch import Tensor
+
+from frcnn_lessons.batch import check_image
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
 
 # The colour of class 1, 2, 3, ...; with more classes they come round again.
 CLASS_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, YELLOW)
+
+
+# Fonts with Chinese, Japanese, Korean and other letters, and with pictograms, as systems bring them. Matplotlib's own
+# has none of these. (Fonts in colour cannot be drawn.)
+OTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB"),
+    *("Heiti TC", "Noto Sans CJK KR", "Noto Sans KR", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic"),
+    *("Noto Sans JP", "Yu Gothic", "Meiryo", "Hiragino Sans", "IPAexGothic", "Noto Sans Devanagari", "Nirmala UI"),
+    *("Noto Sans Thai", "Leelawadee UI", "Arial Unicode MS", "Unifont"),
+    *("Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Noto Sans Symbols 2", "Symbola"),
+)
+NO_FONT = "Last Resort High-Efficiency"  # comes with matplotlib; has a box for every character there is
 
 
 def use_course_style() -> None:
@@ -51,6 +70,51 @@ def use_course_style() -> None:
     )
 
 
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+def as_written(text: Text) -> None:
+    """Draw the words of others as they wrote them: "$" is a dollar, and any script is drawn in a font that has it.
+
+    Where this machine has no such font, a warning says once what to do, and boxes stand for the characters.
+    """
+    text.set_parse_math(False)
+    words = text.get_text()
+    if words.isascii():
+        return
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = list(text.get_fontfamily())
+    missing = set(words).difference("\n", *(_characters(_font_file(name)) for name in families))
+    for name in OTHER_FONTS:
+        if missing and name in installed and missing & _characters(_font_file(name)):
+            families.append(name)
+            missing -= _characters(_font_file(name))
+    if missing:
+        _say_that_fonts_are_missing()
+        families += [NO_FONT] * (NO_FONT in installed)
+    text.set_fontfamily(families)
+
+
+def _font_file(family: str) -> str:
+    return font_manager.findfont(FontProperties(family=[family]))
+
+
+@functools.cache
+def _characters(font_file: str) -> frozenset[str]:
+    """What a font can draw."""
+    return frozenset(map(chr, font_manager.get_font(font_file).get_charmap()))
+
+
+@functools.cache
+def _say_that_fonts_are_missing() -> None:
+    warnings.warn(
+        "no font of this machine has all characters of the names in this picture, so boxes stand for some; install "
+        "one that has, for example Noto Sans CJK or Noto Emoji (not the one in colour), delete the folder that "
+        "matplotlib.get_cachedir() names and restart the kernel",
+        stacklevel=2,
+    )
+
+
 # --- boxes -----------------------------------------------------------------------------------------------------
 
 
@@ -64,7 +128,7 @@ def squared_paper(width: int, height: int, ax: Axes | None = None, title: str = 
     if ax is None:
         _, ax = plt.subplots(figsize=(width * square + 0.9, height * square + 0.9))
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xlabel="x", ylabel="y")
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.set_xticks(range(width + 1))
     ax.set_yticks(range(height + 1))
     ax.tick_params(length=0, labelsize=8)
@@ -104,7 +168,7 @@ def draw_box(
         Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=width, linestyle=line, path_effects=seam)
     )
     if caption:
-        ax.annotate(
+        tag = ax.annotate(
             caption,
             place,
             xytext=(2, -3 if inside else 3),
@@ -115,6 +179,7 @@ def draw_box(
             bbox={"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none", "alpha": 0.92},
             annotation_clip=True,
         )
+        as_written(tag)
 
 
 def show_overlap(
@@ -141,21 +206,45 @@ def show_overlap(
     return ax
 
 
-def draw_image(ax: Axes, image: Float[Tensor, "3 H W"], title: str = "") -> Axes:
-    """Put an image (RGB, 0..1) on the axes with pixel *edges* at whole numbers, so that xyxy boxes fit exactly."""
+def draw_image(ax: Axes, image: Float[Tensor, "C H W"] | UInt8[Tensor, "C H W"], title: str = "") -> Axes:
+    """Put an image on the axes with pixel *edges* at whole numbers, so that xyxy boxes fit exactly.
+
+    Args:
+        image: RGB (3, H, W), or one channel (1, H, W), which is drawn grey; floats in 0..1, or bytes (uint8).
+
+    Raises:
+        ValueError: for another shape or range, which would be drawn white or in false colours.
+    """
+    image = as_rgb(image)
     height, width = image.shape[-2:]
     ax.imshow(
         image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(),
         extent=(0, width, height, 0),
         interpolation="antialiased",
     )
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.grid(False)
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
     return ax
+
+
+def as_rgb(image: Float[Tensor, "C H W"] | UInt8[Tensor, "C H W"]) -> Float[Tensor, "3 H W"]:
+    """An image as the course has it, from RGB or one channel, floats in 0..1 or bytes.
+
+    Raises:
+        ValueError: what is neither; says what it may have been meant to be.
+    """
+    rgb = image
+    if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3) and image.numel() > 0:
+        rgb = image / 255 if image.dtype == torch.uint8 else image.float() if image.is_floating_point() else image
+        rgb = rgb.expand(3, -1, -1)
+    check_image(rgb)
+    if rgb.isnan().any():
+        raise ValueError("image must hold floats in 0..1; some are NaN, look for what made them")
+    return rgb
 
 
 def draw_objects(
@@ -172,9 +261,18 @@ def draw_objects(
         labels: 1..C, the place of the class in `classes` counted from 1.
         scores: written behind the class name when given.
         difficult: drawn dotted, and so marked in the caption, where True.
+
+    Raises:
+        ValueError: if a label is no class, or something is longer or shorter than `boxes`.
     """
+    numbers = torch.as_tensor(labels).tolist()
+    if not all(label in range(1, len(classes) + 1) for label in numbers):
+        raise ValueError(f"labels must be 1 to {len(classes)} (0 is background, which is not an object); got {numbers}")
+    for name, values in (("scores", scores), ("difficult", difficult)):
+        if values is not None and len(values) != len(boxes):
+            raise ValueError(f"{name} must have one value for each of the {len(boxes)} boxes; got {len(values)}")
     bottom, top = ax.get_ylim()
-    for k, (box, label) in enumerate(zip(boxes, (int(label) for label in labels), strict=True)):
+    for k, (box, label) in enumerate(zip(boxes, map(int, numbers), strict=True)):
         caption = classes[label - 1]
         if scores is not None:
             caption += f" {float(scores[k]):.2f}"
@@ -255,7 +353,7 @@ def draw_cells(ax: Axes, cells: Float[Tensor, "H W"], title: str = "", numbers: 
     if numbers:
         for row, column in itertools.product(range(height), range(width)):
             ax.text(column + 0.5, row + 0.5, f"{cells[row, column]:g}", ha="center", va="center", fontsize=11)
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.grid(False)
     ax.hlines(range(height + 1), 0, width, color="white", lw=1.2)
     ax.vlines(range(width + 1), 0, height, color="white", lw=1.2)
