@@ -10,7 +10,7 @@ made is a proposal. Other colour spaces and other measures of "alike" find objec
 Sources: Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013 (sections 3
 and 5); Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, for the first pieces.
 Letters: picture H x W, working copy h x w, C channels, R initial regions, P pairs of neighbours, Q pairs to compare,
-J merges, M regions of all runs together, N proposals. Boxes are xyxy in pixels, edges.
+J merges, M regions of all runs together, N proposals. Boxes are xyxy in pixels, edges. Lesson 03.
 """
 
 import hashlib

@@ -221,7 +221,9 @@ def test_an_image_without_objects_gets_no_boxes(paper):
     assert list(paper.patches) == []
 
 
-@pytest.mark.parametrize("labels", [[0], [-1], [4], torch.tensor([1.5]), torch.tensor([0]), torch.tensor([4], dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "labels", [[0], [-1], [4], torch.tensor([1.5]), torch.tensor([0]), torch.tensor([4], dtype=torch.uint8)]
+)
 def test_a_label_that_is_no_class_is_refused(paper, labels):
     # Label 0 used to be drawn as the last class.
     with pytest.raises(ValueError, match=r"labels must be 1 to 3 \(0 is background, which is not an object\); got \["):
