@@ -31,6 +31,7 @@ def precision_recall(
     Example:
         Two of three objects found, with a false alarm between them:
 
+        >>> from frcnn_lessons.metrics import FALSE
         >>> precision_recall(np.array([TRUE, FALSE, TRUE]), objects=3)
         (array([1.        , 0.5       , 0.66666667]), array([0.33333333, 0.33333333, 0.66666667]))
     """

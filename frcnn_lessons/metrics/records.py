@@ -123,15 +123,14 @@ def _columns(
     for i, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise ValueError(f"{name}[{i}] must be a dict with {' and '.join(keys)}; got {_short(record)}")
-        values = [_numbers(record[key], f"{name}[{i}]", key) for key in keys if key in record]
-        found = iter(values)
-        shapes = [next(found).shape if key in record else "missing" for key in keys]
-        n = len(values[0]) if values and values[0].ndim else 0
-        if shapes != [(n, 4), *[(n,)] * (len(keys) - 1)]:
+        values = {key: _numbers(record[key], f"{name}[{i}]", key) for key in keys if key in record}
+        shapes = {key: values[key].shape if key in values else "missing" for key in keys}
+        n = len(values["boxes"]) if "boxes" in values and values["boxes"].ndim > 0 else 0
+        if shapes != {key: (n, 4) if key == "boxes" else (n,) for key in keys}:
             rest = f" and {' and '.join(keys[1:])} (N,)" if len(keys) > 1 else ""
-            raise ValueError(f"{name}[{i}] needs boxes (N, 4){rest}; got {dict(zip(keys, shapes, strict=True))}")
-        for part, value in zip(parts, values, strict=True):
-            part.append(value)
+            raise ValueError(f"{name}[{i}] needs boxes (N, 4){rest}; got {shapes}")
+        for part, key in zip(parts, keys, strict=True):
+            part.append(values[key])
     sizes = [len(boxes) for boxes in parts[0][1:]]
     row = np.concatenate([np.zeros(0, int), *(np.arange(size) for size in sizes)])
     return np.repeat(np.arange(len(sizes)), sizes), row, [np.concatenate(part) for part in parts]
