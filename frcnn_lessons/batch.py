@@ -60,6 +60,10 @@ Losses = dict[str, Tensor]
 """Named losses, to be added up (an "accuracy" is not)."""
 
 
+OVERSHOOT = 1e-3
+"""By so much may a pixel lie outside of 0..1: resizing goes beyond by a trace."""
+
+
 # --- into the detector -----------------------------------------------------------------------------------------------
 
 
@@ -253,9 +257,9 @@ def _images(images: Images) -> Iterator[Claim]:
 
 def _image(image: Any, name: str) -> Iterator[Claim]:
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{_hint(image)}")
+        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{shape_hint(image)}")
     low, high = image.aminmax()
-    in_range = ~((low < -1e-3) | (high > 1 + 1e-3))  # resizing overshoots by a trace
+    in_range = ~((low < -OVERSHOOT) | (high > 1 + OVERSHOOT))
     yield (
         in_range if image.is_floating_point() else torch.zeros_like(in_range),
         lambda: (
@@ -344,15 +348,18 @@ def _in_image(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim
     )
 
 
-def _hint(image: Any) -> str:
-    """What somebody may have meant who hands in another shape."""
-    if isinstance(image, Tensor) and image.ndim == 3:
-        if image.shape[2] in (3, 4):
-            return " (channels last? use image.permute(2, 0, 1))"
-        if image.shape[0] == 4:
-            return " (with alpha? use image[:3])"
-        if image.shape[0] == 1:
-            return " (grey? use image.expand(3, -1, -1))"
+def shape_hint(image: Any) -> str:
+    """What somebody may have meant who hands in another shape; nothing if nothing comes to mind."""
+    if not isinstance(image, Tensor) or image.numel() == 0:
+        return ""
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1):
+        return " (grey? use image.expand(3, -1, -1))"
+    if image.ndim == 3 and image.shape[2] in (1, 3, 4):
+        return " (channels last? use image.permute(2, 0, 1))"
+    if image.ndim == 3 and image.shape[0] == 4:
+        return " (with alpha? use image[:3])"
+    if image.ndim == 4:
+        return " (a batch? give one image, batch[0])"
     return ""
 
 
