@@ -35,9 +35,18 @@ class Holder:
         """One line."""
         return x
 
+    def odd(self):
+        """Hold a string that reaches the left margin."""
+        return """
+flush left
+"""
+
 
 def bare(x):
     return x
+
+
+def one_line(): """A docstring beside the name."""  # fmt: skip
 
 
 def test_a_function_is_shown_without_its_docstring(capsys):
@@ -54,6 +63,11 @@ def test_a_method_moves_to_the_left_and_a_class_keeps_the_docstrings_of_its_meth
     assert text.startswith("class Holder:\n")
     assert "A class." not in text
     assert '"""One line."""' in text
+
+
+def test_odd_functions_are_shown_as_they_are(capsys):
+    assert shown(capsys, Holder.odd) == 'def odd(self):\n    return """\nflush left\n"""\n'
+    assert shown(capsys, one_line) == 'def one_line(): "A docstring beside the name."  # fmt: skip\n'
 
 
 def test_a_part_is_shown_from_line_to_line_and_moved_to_the_left(capsys):

@@ -26,13 +26,15 @@ def show_source(thing: Callable[..., Any] | type, part: tuple[str, str] | None =
         intersection, union = intersection_and_union(a, b, _area(a), _area(b))
         return intersection / union
     """
-    source = textwrap.dedent(inspect.getsource(thing))
-    lines = source.splitlines()
+    lines = inspect.getsource(thing).splitlines()
     if not docstring:
-        definition: Any = ast.parse(source).body[0]
-        first = definition.body[0]
-        if ast.get_docstring(definition, clean=False) is not None:
-            lines[first.lineno - 1 : first.end_lineno] = []
+        # A method is indented, which Python only accepts behind something like this.
+        inside = lines[0].startswith(" ")
+        tree: Any = ast.parse("\n".join(["if True:" if inside else "", *lines]))
+        definition = tree.body[0].body[0] if inside else tree.body[0]
+        first = definition.body[0]  # the docstring, if there is one; line 1 is the one put in front
+        if ast.get_docstring(definition) is not None and first.lineno > definition.lineno:
+            lines[first.lineno - 2 : first.end_lineno - 1] = []
     if part is not None:
         begin, end = (_only_line(lines, words, thing) for words in part)
         if end < begin:
