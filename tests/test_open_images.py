@@ -260,7 +260,7 @@ BAD_TABLES = {
 }
 ESCAPES = {
     "parent folder": (cell(2, "ImageID", "../secret"), ["line 2", "../secret.jpg", "outside"]),
-    "absolute": (cell(2, "ImageID", "/etc/passwd"), ["line 2", "/etc/passwd.jpg", "outside"]),
+    "absolute": (cell(2, "ImageID", "/etc/passwd"), ["line 2", "/etc/passwd", "is missing"]),
 }
 
 

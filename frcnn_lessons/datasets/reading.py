@@ -9,8 +9,12 @@ Shapes: K objects, an image of H x W pixels, C classes.
 """
 
 import math
+import os
+import re
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,31 +246,49 @@ def check_options(classes: Sequence[str] | None, unknown: str, on_error: str) ->
         raise ValueError(f"classes must be one or more different names, not {classes!r}")
 
 
+def same_name(name: str) -> str:
+    """The form in which names are compared: an é is one letter in a list and may be two on a disk (macOS)."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def names_for(text: str, endings: Sequence[str]) -> Iterator[str]:
+    """Yield what the name of a file in somebody's list may mean: as it is, without ending, without an absolute path."""
+    base = re.split(r"[/\\]", text)[-1] if re.match(r"[/\\]|[A-Za-z]:", text) else text
+    for name in dict.fromkeys((text, base)):
+        yield name
+        stem, _, ending = name.rpartition(".")
+        if stem and f".{ending.lower()}" in endings:
+            yield stem
+
+
 def file_inside(folder: Path, name: str, where: str) -> Path | None:
-    """Find `name` in `folder`, where `name` comes from a file and may be anything.
+    """Find `name` in `folder`, where `name` comes from a file and may be anything. Links are followed.
 
     Args:
         folder: where it has to be.
-        name: relative path, such as `000005.jpg`.
+        name: relative path, such as `000005.jpg`. Of an absolute one, which is of the machine that the file was written
+            on, the last part.
         where: what names it, for the message.
 
     Returns:
         The path, or None if there is no such file.
 
     Raises:
-        DataError: the name leads out of the folder (`../`, an absolute path, a link), or holds control characters.
+        DataError: the name leads out of the folder (`../`), or holds control characters.
     """
     if not name.isprintable():
         raise DataError(f"{where} names the file {name!r}, with characters that cannot be printed; rename it")
-    path = folder / name
-    try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-        is_file = path.is_file()
-    except (OSError, RuntimeError):  # a name too long for the file system, a link to itself
-        return None
-    if not inside:
+    *_, name = (one for one in names_for(name, ()))
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
         raise DataError(f"{where} names the file {name!r}, which lies outside {folder}; use a name inside it")
-    return path if is_file else None
+    try:
+        if path.is_file():
+            return path
+        alike = [other for other in path.parent.iterdir() if same_name(other.name) == same_name(path.name)]
+    except (OSError, RuntimeError):  # no such folder, a name too long for the file system, a link to itself
+        return None
+    return alike[0] if alike and alike[0].is_file() else None
 
 
 def image_inside(folder: Path, image_id: str, where: str) -> Path | None:
@@ -299,3 +321,32 @@ def check_span(low: float, high: float, low_name: str, high_name: str, where: st
         raise DataError(
             f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}; correct or remove the object"
         )
+
+
+def read_flag(text: str, odd: Counter[str]) -> bool:
+    """Read a flag such as VOC's `difficult` or Open Images' `IsGroupOf`: tools write 0, 0.0, False, no, or nothing.
+
+    Args:
+        text: what the file holds.
+        odd: counts the words that are no flag; such a flag is taken as not set, see `warn_of_flags`.
+    """
+    word = text.strip().lower()
+    if word in ("", "false", "no", "f", "n"):
+        return False
+    if word in ("true", "yes", "t", "y"):
+        return True
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if value not in (0, 1):
+        odd[text.strip()] += 1
+    return value == 1
+
+
+def warn_of_flags(source: Path, odd: Counter[str]) -> None:
+    """Warn once of all words that `read_flag` did not know."""
+    if odd:
+        word = odd.most_common(1)[0][0]
+        message = f"{source}: {odd.total()} flags are neither 0 nor 1, such as {word!r}; they were taken as not set"
+        warnings.warn(message, stacklevel=3)

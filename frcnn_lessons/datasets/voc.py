@@ -10,7 +10,8 @@ Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", a
 import functools
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import defusedxml
@@ -18,6 +19,7 @@ from defusedxml import ElementTree as DefusedElementTree
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image
 from frcnn_lessons.datasets.reading import (
+    IMAGE_ENDINGS,
     AnnotatedImages,
     Found,
     Record,
@@ -26,8 +28,12 @@ from frcnn_lessons.datasets.reading import (
     check_span,
     file_inside,
     image_inside,
+    names_for,
     number,
+    read_flag,
     record,
+    same_name,
+    warn_of_flags,
 )
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample
 from frcnn_lessons.files import written_whole
@@ -67,6 +73,8 @@ class VOCDataset(AnnotatedImages):
         are `size` (`width`, `height`), and for each `object` a `name` and a `bndbox` (`xmin`, `ymin`, `xmax`, `ymax`);
         an object without `difficult` is not difficult; the boxes of an object's `part`s are not read. Equal corners
         (xmax = xmin) are refused: in VOC's counting one pixel, but what tools write for a click without a drag.
+        Tags in capitals, objects inside one more element and annotations in sub-folders are read; a box that belongs
+        to no object is refused, as the image would be taught as background.
 
         Args:
             root: the folder that holds `JPEGImages` and `Annotations`; or a folder above it with one such folder in
@@ -75,7 +83,7 @@ class VOCDataset(AnnotatedImages):
                 images marked -1, without a car, are not part of the set. None means every annotation. A folder
                 without `ImageSets/Main` has no test part: its "trainval" is every annotation.
             classes: names in the order of their labels, 1..C. None: all names in the folder's annotations, sorted, so
-                that every image set of a folder gets the same labels.
+                that every image set of a folder gets the same labels. (What no list names may be no annotation at all.)
             transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
             one_based: whether xmin and ymin count from 1, as VOC says; False for tools that wrote the edges,
                 counting from 0.
@@ -93,38 +101,44 @@ class VOCDataset(AnnotatedImages):
         check_options(classes, unknown, on_error)
         root = _year_folder(Path(root))
         annotations, images = root / "Annotations", root / "JPEGImages"
-        ids = _image_ids(root, image_set)
+        files = _annotation_files(annotations)
+        ids = _image_ids(root, image_set, files, classes or ())
+        odd: Counter[str] = Counter()
 
         @functools.cache  # each file is needed twice: for the class names and for its objects
         def parse(image_id: str) -> ElementTree.Element:
-            path = file_inside(annotations, f"{image_id}.xml", f"{root}: image set {image_set!r}")
+            path = files.get(same_name(image_id))
             if path is None:
-                missing = annotations / f"{image_id}.xml"
+                file_inside(annotations, f"{image_id}.xml", f"{root}: image set {image_set!r}")  # a name that can be?
+                *_, base = names_for(image_id, ())
+                missing = annotations / f"{base}.xml"
                 raise DataError(f"{missing}: image set {image_set!r} names this file, but it is missing; add it")
             return _parse(path)
 
         if classes is None:
             names: set[str] = set()
-            for image_id in _ids_of(annotations, "*.xml"):
+            wanted = set(map(same_name, ids))
+            for image_id in [*ids, *(other for other in files if other not in wanted)]:
                 try:
-                    names.update(_normal(name.text) for name in parse(image_id).findall("object/name"))
+                    names.update(_normal(entry.findtext("name")) for entry in _entries(parse(image_id)))
                 except DataError:
-                    if on_error == "raise":
+                    if on_error == "raise" and same_name(image_id) in wanted:
                         raise
             classes = sorted(names - {""})
         labels = {name: label for label, name in enumerate(classes, start=1)}
         owners: dict[Path, str] = {}
 
         def read(image_id: str) -> Record:
-            where = annotations / f"{image_id}.xml"
             tree = parse(image_id)
+            where = files[same_name(image_id)]
             path = _image_path(images, image_id, tree, where)
             if (owner := owners.setdefault(path, image_id)) != image_id:
                 raise DataError(f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>")
             size = check_image(path, max_pixels)
-            return record(image_id, path, size, _objects(tree, size, one_based, where), labels, unknown)
+            return record(image_id, path, size, _objects(tree, size, one_based, where, odd), labels, unknown)
 
         super().__init__(root, classes, ids, read, transform, on_error, max_pixels)
+        warn_of_flags(root, odd)
 
 
 def write_annotation(
@@ -210,20 +224,23 @@ def _year_folder(root: Path) -> Path:
     return folder
 
 
-def _ids_of(folder: Path, pattern: str) -> list[str]:
-    """Names without ending of the files in a folder, sorted; hidden ones (half-written, macOS's own) left out."""
-    return sorted(path.stem for path in folder.glob(pattern) if not path.name.startswith("."))
+def _annotation_files(folder: Path) -> dict[str, Path]:
+    """The annotations in a folder and those below it, by name without ending ("job/a"), sorted; no hidden ones (half
+    written, macOS's own).
+    """
+    files = (path for path in folder.rglob("*") if path.suffix.lower() == ".xml" and path.is_file())
+    named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    return {same_name(name): named[name] for name in sorted(named) if not re.search(r"(^|/)\.", name)}
 
 
-def _image_ids(root: Path, image_set: str | None) -> list[str]:
+def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], classes: Sequence[str]) -> list[str]:
     """The names in an image set; see `VOCDataset`."""
     lists = root / "ImageSets" / "Main"
     if image_set is None or (image_set == "trainval" and not lists.is_dir()):
-        ids = _ids_of(root / "Annotations", "*.xml")
-        if not ids:
+        if not files:
             raise DataError(f"{root / 'Annotations'}: the folder holds no annotation; put the XML files there")
-        return ids
-    known = _ids_of(lists, "*.txt")
+        return list(files)
+    known = sorted(path.stem for path in lists.glob("*.txt") if not path.name.startswith("."))
     if image_set not in known:
         there = (
             f"there are {', '.join(known)}" if known else "there are none, and image_set=None reads every annotation"
@@ -234,16 +251,27 @@ def _image_ids(root: Path, image_set: str | None) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise DataError(f"{path}: the image set cannot be read as text; write it again, one name a line") from None
+    lines = [line.strip() for line in lines]
+    marked = [re.fullmatch(r"(.+?)\s+(-1|0|1)", line) for line in lines]
+    of_class, _, _ = image_set.rpartition("_")
+    all_marked = of_class and all(mark or not line for line, mark in zip(lines, marked, strict=True))
+    is_of_one_class = of_class in (*classes, *VOC_CLASSES) or all_marked
+
+    def annotation(text: str) -> str | None:
+        return next((name for name in names_for(text, (*IMAGE_ENDINGS, ".xml")) if same_name(name) in files), None)
+
     ids, seen = [], set()
-    for number_of_line, line in enumerate(lines, start=1):
-        # "000005" or, in the list of one class, "000005 -1"; the names of one's own files may hold spaces.
-        name, mark = re.fullmatch(r"(.*?)(?:\s+(-1|0|1))?", line.strip()).groups()  # type: ignore[union-attr]
-        if not name:
+    for number_of_line, (line, mark) in enumerate(zip(lines, marked, strict=True), start=1):
+        if not line:
             continue
+        # The whole line is a name, which may end in " 1"; only in the list of one class is "000005 -1" two things.
+        name, keep = annotation(line) or line, True
+        if mark and name not in files and is_of_one_class:
+            name, keep = annotation(mark[1]) or mark[1], mark[2] != "-1"
         if name in seen:
             raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
         seen.add(name)
-        if mark != "-1":
+        if keep:
             ids.append(name)
     if not ids:
         raise DataError(f"{path}: the image set names no image; put one name on each line")
@@ -257,13 +285,25 @@ def _parse(path: Path) -> ElementTree.Element:
     except defusedxml.DefusedXmlException:
         raise DataError(f"{path}: the XML declares a DTD or entities, which are never read; remove them") from None
     except (SyntaxError, ValueError, LookupError, OSError) as error:  # LookupError: an encoding nobody knows
-        raise DataError(f"{path}: the file is not well-formed XML ({error}); repair or replace it") from None
+        # What is no mistake in the XML itself is its encoding.
+        remedy = "repair or replace it" if isinstance(error, SyntaxError | OSError) else "save it as UTF-8"
+        raise DataError(f"{path}: the file is not well-formed XML ({error}); {remedy}") from None
+    for element in tree.iter():
+        element.tag = element.tag.lower()  # some tools write <Object>
     if tree.tag != "annotation":
         raise DataError(f"{path}: the XML holds <{tree.tag}> where VOC has <annotation>; replace the file")
     return tree
 
 
-def _objects(tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path) -> list[Found]:
+def _entries(tree: ElementTree.Element) -> list[ElementTree.Element]:
+    """The objects of an annotation: its own `<object>`s, and those in one more element around them."""
+    wrapped = [entry for around in tree if around.tag != "object" for entry in around.findall("object")]
+    return tree.findall("object") + wrapped
+
+
+def _objects(
+    tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path, odd: Counter[str]
+) -> list[Found]:
     """The objects of an annotation, in pixels; `size` is (height, width) of the image itself."""
     size_tag = _child(tree, "size", str(where))
     width, height = (number(_text(size_tag, tag, str(where)), f"{where}: {tag}") for tag in ("width", "height"))
@@ -272,8 +312,11 @@ def _objects(tree: ElementTree.Element, size: tuple[int, int], one_based: bool, 
             f"{where}: <size> says {width:g} x {height:g}, but the image is {size[1]} x {size[0]}; check that they "
             "belong together and correct <size>"
         )
-    objects = []
-    for k, entry in enumerate(tree.findall("object"), start=1):
+    objects, entries = [], _entries(tree)
+    outside = len(list(tree.iter("bndbox"))) - sum(len(list(entry.iter("bndbox"))) for entry in entries)
+    if outside:
+        raise DataError(f"{where} has {outside} <bndbox> that belong to no <object>; put each into one")
+    for k, entry in enumerate(entries, start=1):
         name = _normal(_text(entry, "name", f"{where}: object {k}"))
         label = f"{where}: object {k} ({name})"
         box_tag = _child(entry, "bndbox", label)
@@ -288,21 +331,22 @@ def _objects(tree: ElementTree.Element, size: tuple[int, int], one_based: bool, 
                 )
         check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
         check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
-        difficult = _text(entry, "difficult", label) if entry.find("difficult") is not None else "0"
-        if difficult not in ("0", "1"):
-            raise DataError(f"{label} has difficult {difficult!r}; make it 0 or 1")
+        flag = None if entry.find("difficult") is None else _child(entry, "difficult", label).text
         first = 1 if one_based else 0
         box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
-        objects.append(Found(label, name, box, difficult == "1"))
+        objects.append(Found(label, name, box, read_flag(flag or "", odd)))
     return objects
 
 
 def _image_path(images: Path, image_id: str, tree: ElementTree.Element, where: Path) -> Path:
     """The image of an annotation; see `VOCDataset`."""
     filename = (tree.findtext("filename") or "").strip()
-    named = file_inside(images, filename, str(where)) if filename else None
-    own = image_inside(images, image_id, str(where))
-    if named and own and named.stem != own.stem:
+    folder, _, base = image_id.rpartition("/")  # an annotation in a sub-folder: its image may lie in one, too
+    named = own = None
+    for place in dict.fromkeys((images / folder, images)):
+        named = named or (file_inside(place, filename, str(where)) if filename else None)
+        own = own or image_inside(place, base, str(where))
+    if named and own and same_name(named.stem) != same_name(own.stem):
         raise DataError(f"{where}: <filename> says {named.name}, but there is a {own.name} too; correct <filename>")
     path = named or own
     if path is None:
