@@ -25,7 +25,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from frcnn_lessons.course.lint import normalise, unstable
+from frcnn_lessons.course.lint import lint, normalise, unstable
 from frcnn_lessons.files import written_whole
 
 
@@ -189,6 +189,22 @@ def run(path: Path, folder: Path, threads: int | None = None, after_cell: Callab
     with written_whole(folder / path.name) as temporary:
         nbformat.write(result.notebook, temporary)
     return result
+
+
+def look_over(path: Path, root: Path) -> list[str]:
+    """Return what is wrong with a stored lesson, one sentence each (see `lint`); nothing is run.
+
+    Args:
+        path: the notebook.
+        root: the repository, which no link may leave.
+    """
+    try:
+        load(path)
+    except LessonError as error:
+        return [str(error)]
+    # Read once more, as it is: `load` and `nbformat.read` mend what is to be found here.
+    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    return [f"{path.name}: {sentence}" for sentence in lint(notebook, path.parent, root)]
 
 
 def write_summary(runs: Sequence[Run], path: Path) -> None:

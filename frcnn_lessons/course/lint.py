@@ -86,7 +86,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
     Dropped: execution times and other metadata of front ends, the state of widgets, versions, stderr, and frames of
     tracebacks (the last line, which tests compare, stays). Pieces of one stream that follow each other become one:
-    where a stream is cut depends on timing. A widget is stored as its text only: its view is a random number that
+    where a stream is cut depends on timing. (nbclient's `coalesce_streams` would also carry what is printed below a
+    figure to above it.) A widget is stored as its text only: its view is a random number that
     means nothing once the kernel is gone, and JupyterLab shows the text then anyway.
     """
     notebook = nbformat.from_dict(notebook)
@@ -135,7 +136,7 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
     counts = [cell.execution_count for cell in code if cell.source.strip()]
     if counts != list(range(1, len(counts) + 1)):
         found.append(f"execution counts are {counts}: run it in order from a fresh kernel")
-    if len(nbformat.writes(notebook).encode()) > LARGEST:
+    if len(nbformat.v4.writes(notebook).encode()) > LARGEST:
         found.append(f"larger than {LARGEST} bytes: smaller figures, photographs as JPEG")
     if not notebook.cells or not re.match(r"# \S", notebook.cells[0].source):
         found.append("the first cell is no title")
