@@ -14,10 +14,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from typer.testing import CliRunner
 
 from frcnn_lessons.course import cli
+from frcnn_lessons.course.lint import normalise
 
 SCRIPT = Path(sys.executable).with_name("frcnn-lessons")
 
@@ -35,6 +37,14 @@ def checkout(tmp_path, monkeypatch):
 
 def call(*arguments: str):
     return CliRunner().invoke(cli.app, list(arguments))
+
+
+def good_lesson() -> NotebookNode:
+    """The smallest lesson in good order."""
+    prose = "# A start\nYou will be able to add.\n## What you should remember\nThe sum."
+    output = new_output("stream", text="2\n")
+    code = new_code_cell("print(1 + 1)", id="print", execution_count=1, outputs=[output])
+    return normalise(new_notebook(cells=[new_markdown_cell(prose, id="title"), code]))
 
 
 def test_run_goes_on_after_a_failure_and_reports_it(checkout):
@@ -77,7 +87,29 @@ def test_build_stores_outputs_and_leaves_a_failing_lesson_alone(checkout):
     assert call("build", "00", "02").exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["run", "build"])
+def test_lint_names_the_lesson_and_all_that_is_wrong_with_it_and_runs_nothing(checkout):
+    before = (checkout / "notebooks" / "00_start.ipynb").read_bytes()
+    (checkout / "notebooks" / "02_end.ipynb").write_text("{")
+    result = call("lint", "00", "02")
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert "00_start.ipynb: the first cell is no title" in lines
+    assert "00_start.ipynb: execution counts are [None]: run it in order from a fresh kernel" in lines
+    assert lines[-1].startswith("02_end.ipynb is not a notebook of format 4")
+    assert (checkout / "notebooks" / "00_start.ipynb").read_bytes() == before
+
+
+def test_lint_says_when_all_is_well_and_sees_what_reading_a_notebook_would_mend(checkout):
+    path = checkout / "notebooks" / "00_start.ipynb"
+    nbformat.write(good_lesson(), path)
+    result = call("lint", "0")
+    assert (result.exit_code, result.output) == (0, "in good order\n"), result.output
+    path.write_text(path.read_text().replace('"id": "print"', '"id": "title"'))
+    result = call("lint", "0")
+    assert (result.exit_code, result.output) == (1, "00_start.ipynb: two cells have the same id\n")
+
+
+@pytest.mark.parametrize("command", ["run", "build", "lint"])
 def test_an_unknown_lesson_is_refused_before_anything_runs(checkout, command):
     result = call(command, "00", "11")
     assert result.exit_code == 1
@@ -85,7 +117,7 @@ def test_an_unknown_lesson_is_refused_before_anything_runs(checkout, command):
     assert not (checkout / "build").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "build", "lab"])
+@pytest.mark.parametrize("command", ["run", "build", "lint", "lab"])
 def test_without_a_checkout_the_remedy_is_named(tmp_path, monkeypatch, command):
     # What someone sees who installed the package from a wheel.
     monkeypatch.setattr(cli, "CHECKOUT", tmp_path)

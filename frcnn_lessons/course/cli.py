@@ -1,4 +1,4 @@
-"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs.
+"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs, check them.
 
 Nothing heavy is imported before a command needs it, so that `doctor` can report what is missing.
 """
@@ -65,7 +65,7 @@ def run(
     from frcnn_lessons.course import lessons
 
     out = CHECKOUT / "build"
-    runs = [lessons.run(path, out / "run", threads, after_cell) for path, after_cell in _lessons(numbers)]
+    runs = [lessons.run(path, out / "run", threads, after_cell) for path, after_cell in _with_bars(numbers)]
     lessons.write_summary(runs, out / "summary.json")
     typer.echo(f"{'lesson':32}{'time':>10}{'memory':>10}")
     for result in runs:
@@ -80,7 +80,7 @@ def build(numbers: Numbers = None) -> None:
     from frcnn_lessons.course import lessons
 
     failures = []
-    for path, after_cell in _lessons(numbers):
+    for path, after_cell in _with_bars(numbers):
         try:
             lessons.build(path, after_cell)
         except lessons.LessonError as error:
@@ -88,18 +88,33 @@ def build(numbers: Numbers = None) -> None:
     _end("\n".join(failures))
 
 
-def _lessons(numbers: list[str] | None) -> Iterator[tuple[Path, Callable[[], object]]]:
+@app.command()
+def lint(numbers: Numbers = None) -> None:
+    """Say what is wrong with lessons as they are stored, without running them. Exit code 1 when something is."""
+    from frcnn_lessons.course import lessons
+
+    _end("\n".join(sentence for path in _lessons(numbers) for sentence in lessons.look_over(path, CHECKOUT)))
+    typer.echo("in good order")
+
+
+def _lessons(numbers: list[str] | None) -> list[Path]:
+    """Return the lessons asked for; leave with exit code 1 when one of them is not there."""
+    from frcnn_lessons.course import lessons
+
+    try:
+        return lessons.find(numbers or [], lessons.lessons_folder(CHECKOUT))
+    except lessons.LessonError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _with_bars(numbers: list[str] | None) -> Iterator[tuple[Path, Callable[[], object]]]:
     """Yield each lesson asked for, and what to call after each of its cells; a progress bar counts the calls."""
     from tqdm import tqdm
 
     from frcnn_lessons.course import lessons
 
-    try:
-        paths = lessons.find(numbers or [], lessons.lessons_folder(CHECKOUT))
-    except lessons.LessonError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    for path in paths:
+    for path in _lessons(numbers):
         with tqdm(total=lessons.count_code_cells(path), desc=path.stem, unit="cell") as bar:
             yield path, bar.update
 

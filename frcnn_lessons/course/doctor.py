@@ -1,22 +1,26 @@
 """Can the course run here? What is installed, what is missing, and what to do about it.
 
 `check` looks at Python, the machine and every dependency and returns a `Report` to print; `report.ready` is the answer
-in one word. It needs none of the things that it looks for: the list of dependencies comes from the package's own
-metadata (so from pyproject.toml), and each is imported in another process, so that one that crashes Python on import
-is a line of the report and not the end of it.
+in one word. The list of dependencies and their versions comes from the package's own metadata (so from
+pyproject.toml). It starts without any of them: each is imported in another process, so that one that crashes Python on
+import is a line of the report and not the end of it. Only `packaging`, which reads versions, is needed here; without it
+the report has that one line.
 """
 
 import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 PACKAGE = "frcnn-lessons"
 # The others are imported by the name that they are installed by.
@@ -24,7 +28,8 @@ IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image"
 OPENCV_PACKAGES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 LEAST_MEMORY = 2 * 2**30  # bytes; the lessons are made for 3 GB
-LEAST_DISK = 2**30  # bytes
+# In bytes. An installation takes 6.1 GB on Linux, where PyTorch brings all of CUDA, and less elsewhere.
+LEAST_DISK, LEAST_DISK_TO_INSTALL = 2**30, 7 * 2**30
 
 INSTALL = 'run "uv sync" in the course folder (with conda or pip: "pip install -e .")'
 SAME_MAKE = (
@@ -103,11 +108,15 @@ def check(folder: Path | None = None) -> Report:
         folder: where the course will write; its disk is measured. The current folder by default.
     """
     try:
+        import packaging.requirements  # noqa: F401
+    except ImportError as error:
+        return Report((dependency("packaging", version_of("packaging"), f"{type(error).__name__}: {error}"),))
+    try:
         metadata = importlib.metadata.metadata(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         return Report((python(sys.version_info[:3], ""), Finding(PACKAGE, "not installed", INSTALL, stops=True)))
-    names = dependencies(metadata.get_all("Requires-Dist") or [])
-    modules = {name: IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+    required = dependencies(metadata.get_all("Requires-Dist") or [])
+    modules = {name: IMPORT_NAMES.get(name, name.replace("-", "_")) for name in required}
     probes = {name: f"import {module}" for name, module in modules.items()}
     answers = probe(probes | {"torchvision.ops.nms": NMS, "GPU": GPU})
     return Report(
@@ -116,10 +125,10 @@ def check(folder: Path | None = None) -> Report:
             Finding("system", f"{platform.system()} {platform.machine()}"),
             Finding("cores", str(os.cpu_count())),
             memory(*memory_sizes()),
-            disk(shutil.disk_usage(folder or Path.cwd()).free),
+            disk(shutil.disk_usage(folder or Path.cwd()).free, installed=bool(version_of("torch"))),
             Finding("GPU", answers["GPU"][0] or "unknown (torch does not import)"),
             Finding(PACKAGE, metadata["Version"]),
-            *(dependency(name, version_of(name), answers[name][1]) for name in names),
+            *(dependency(name, version_of(name), answers[name][1], versions) for name, versions in required.items()),
             operators(answers["torchvision.ops.nms"][1]),
             *opencv({name for name in OPENCV_PACKAGES if version_of(name)}),
         )
@@ -128,13 +137,12 @@ def check(folder: Path | None = None) -> Report:
 
 def python(version: tuple[int, int, int], required: str) -> Finding:
     """Judge a Python version by the package's own range, e.g. ">=3.11,<3.14"; an empty range allows all."""
+    from packaging.specifiers import SpecifierSet
+
     text = ".".join(map(str, version))
-    for bound in filter(None, required.split(",")):
-        bound = bound.strip()
-        limit = tuple(int(part) for part in bound.lstrip("<>=").split("."))
-        if not (version >= limit if bound.startswith(">=") else version < limit):
-            remedy = f"the course needs Python {required}: uv fetches one by itself (uv run frcnn-lessons lab)"
-            return Finding("Python", text, remedy, stops=True)
+    if not SpecifierSet(required).contains(text):
+        remedy = f"the course needs Python {required}: uv fetches one by itself (uv run frcnn-lessons lab)"
+        return Finding("Python", text, remedy, stops=True)
     return Finding("Python", text)
 
 
@@ -160,31 +168,47 @@ def memory_sizes() -> tuple[int | None, int | None]:
     return sizes.total, sizes.available
 
 
-def disk(free: int) -> Finding:
-    """Judge the free disk space, in bytes."""
+def disk(free: int, installed: bool) -> Finding:
+    """Judge the free disk space, in bytes; once PyTorch is installed, only what the course writes needs room."""
     value = f"{free / 2**30:.1f} GB free"
-    return (
-        Finding("disk", value, "make room: 1 GB is needed", stops=True) if free < LEAST_DISK else Finding("disk", value)
-    )
+    if installed and free < LEAST_DISK:
+        return Finding("disk", value, "make room: 1 GB is needed", stops=True)
+    if not installed and free < LEAST_DISK_TO_INSTALL:
+        return Finding("disk", value, "make room: 7 GB are needed, most of it for PyTorch", stops=True)
+    return Finding("disk", value)
 
 
-def dependencies(requirements: Sequence[str]) -> list[str]:
-    """Return the names of what the package needs to run, from its metadata; extras are left out.
+def dependencies(requirements: Sequence[str]) -> dict[str, "SpecifierSet"]:
+    """Return what the package needs to run on this machine and in which versions, from its metadata.
+
+    Left out are extras and what is for another system or Python.
 
     Example:
         >>> dependencies(["torch>=2.7", "scikit-image (>=0.25)", "pytest>=8 ; extra == 'test'"])
-        ['torch', 'scikit-image']
+        {'torch': <SpecifierSet('>=2.7')>, 'scikit-image': <SpecifierSet('>=0.25')>}
     """
-    return [re.split(r"[^\w.-]", requirement)[0] for requirement in requirements if "extra ==" not in requirement]
+    from packaging.requirements import Requirement
+
+    here = [line for line in map(Requirement, requirements) if not line.marker or line.marker.evaluate({"extra": ""})]
+    return {line.name: line.specifier for line in here}
 
 
-def dependency(name: str, version: str, error: str) -> Finding:
-    """Judge one dependency by its installed version ("" when it is not installed) and its import error ("" if none)."""
+def dependency(name: str, version: str, error: str, required: "SpecifierSet | None" = None) -> Finding:
+    """Judge one dependency.
+
+    Args:
+        name: the name that it is installed by.
+        version: the installed one, "" when there is none. A pre-release counts, as in PyTorch's nightly builds.
+        error: what went wrong when it was imported, "" if nothing did.
+        required: the versions that the course runs with; None allows all.
+    """
     if not version:
         return Finding(name, "not installed", INSTALL, stops=True)
     if error:
         remedy = SAME_MAKE if "torchvision::nms" in error else f"it does not import: {INSTALL}"
         return Finding(name, f"{version}, {error}", remedy, stops=True)
+    if required is not None and not required.contains(version, prereleases=True):
+        return Finding(name, version, f"the course needs {name}{required}: {INSTALL}", stops=True)
     return Finding(name, version)
 
 

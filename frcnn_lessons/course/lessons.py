@@ -1,17 +1,13 @@
 """Run lessons in a fresh kernel, and store their outputs so that running them again changes nothing.
 
-A lesson is stored *with* its outputs, and the tests run it again and compare. That only works when what is stored
-depends on nothing but the lesson: no times, no paths of one machine, no memory addresses, no random identifiers.
-`execute` runs a lesson, `unstable` names the outputs that another run could not repeat, `normalise` drops what a
-notebook file holds beside the lesson, and `build` does all three and writes the file.
+`execute` runs a lesson, and `build` stores it as well: without what `lint.normalise` drops, and only when
+`lint.unstable` finds nothing that another run could not repeat.
 """
 
 import hashlib
 import json
 import os
-import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,21 +25,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from frcnn_lessons.files import CHECKOUT, written_whole
-
-EXEMPT = "nbval-ignore-output"  # the cell tag: run by the tests, its output not compared
-RAISES = "raises-exception"  # the cell tag: this cell shows an error on purpose
-
-KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
-CELL_METADATA = {"tags", "jupyter", "slideshow", "editable", "deletable", "nbgrader"}  # what belongs to the lesson
-
-ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
-# Folders that start an absolute path on the usual machines; "/tag" or "image/png" is none.
-ABSOLUTE_PATH = re.compile(
-    r"(?<![\w.~<-])/(?:home|Users|root|tmp|var|usr|opt|mnt|srv|private|work|workspace|workspaces|builds)/[\w.@+-]+"
-    r"|\b[A-Z]:\\+Users\\+\w+"
-)
+from frcnn_lessons.course.lint import lint, normalise, unstable
+from frcnn_lessons.files import written_whole
 
 
 class LessonError(RuntimeError):
@@ -176,79 +159,6 @@ def execute(
     return Run(path.stem, notebook, time.perf_counter() - start, peak["bytes"] >> 20, failure)
 
 
-def unstable(notebook: NotebookNode) -> list[str]:
-    """Name every output that another run or another machine could not repeat, one sentence each with its cure.
-
-    These are refused and not cleaned: a pattern that blanks part of an output may blank the number that matters.
-    """
-    machine = [str(CHECKOUT), str(Path.home()), sys.prefix]
-    found = []
-    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
-        if cell.source.rstrip().endswith(";"):
-            # nbval runs cells without history, and without it IPython does not see the semicolon.
-            found.append(f"code cell {number} ends with ';', which the tests do not honour: use plt.show() or _ = ...")
-        for output in cell.outputs:
-            if output.get("name") == "stderr":
-                # nbval compares stderr too, so a dropped warning would fail there with a less helpful message.
-                if EXEMPT not in cell.metadata.get("tags", []):
-                    line = output.text.strip().partition("\n")[0]
-                    found.append(f"code cell {number} writes to stderr ({line}): remove the cause of the warning")
-                continue
-            for text in texts(output):
-                if match := ADDRESS.search(text):
-                    found.append(
-                        f"code cell {number} shows a memory address ({match[0]}): end it with plt.show() or _ = ..."
-                    )
-                match = ABSOLUTE_PATH.search(text)
-                path = match[0] if match else next((path for path in machine if f"{path}{os.sep}" in text), None)
-                if path:
-                    found.append(f"code cell {number} shows a path of this machine ({path}): print a relative one")
-    return found
-
-
-def texts(output: NotebookNode) -> Iterator[str]:
-    """Yield what a reader can read in one output: stream text, text of any kind, an error's name and message."""
-    if output.output_type == "stream":
-        yield output.text
-    elif output.output_type == "error":
-        yield f"{output.ename}: {output.evalue}"
-    else:
-        for kind, data in output.data.items():
-            if kind.startswith("text/") or kind == "image/svg+xml":
-                yield data
-
-
-def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy of an executed notebook with nothing in it but the lesson and its outputs.
-
-    Dropped: execution times and other metadata of front ends, the state of widgets, versions, stderr, and frames of
-    tracebacks (the last line, which tests compare, stays). Pieces of one stream that follow each other become one:
-    where a stream is cut depends on timing. A widget is stored as its text only: its view is a random number that
-    means nothing once the kernel is gone, and JupyterLab shows the text then anyway.
-    """
-    notebook = nbformat.from_dict(notebook)
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
-        if cell.cell_type != "code":
-            continue
-        outputs: list[NotebookNode] = []
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                if output.name == "stderr":
-                    continue
-                if outputs and outputs[-1].output_type == "stream":
-                    outputs[-1].text += output.text
-                    continue
-            elif output.output_type == "error":
-                output.traceback = [f"{output.ename}: {output.evalue}"]
-            else:
-                output.data.pop("application/vnd.jupyter.widget-view+json", None)
-            outputs.append(output)
-        cell.outputs = outputs
-    return notebook
-
-
 def build(path: Path, after_cell: Callable[[], object] = lambda: None) -> Run:
     """Run a lesson and store it with its new outputs, whole; a second build writes the same bytes.
 
@@ -279,6 +189,22 @@ def run(path: Path, folder: Path, threads: int | None = None, after_cell: Callab
     with written_whole(folder / path.name) as temporary:
         nbformat.write(result.notebook, temporary)
     return result
+
+
+def look_over(path: Path, root: Path) -> list[str]:
+    """Return what is wrong with a stored lesson, one sentence each (see `lint`); nothing is run.
+
+    Args:
+        path: the notebook.
+        root: the repository, which no link may leave.
+    """
+    try:
+        load(path)
+    except LessonError as error:
+        return [str(error)]
+    # Read once more, as it is: `load` and `nbformat.read` mend what is to be found here.
+    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    return [f"{path.name}: {sentence}" for sentence in lint(notebook, path.parent, root)]
 
 
 def write_summary(runs: Sequence[Run], path: Path) -> None:
