@@ -38,9 +38,6 @@ NMS_BLOCK = 160
 NMS_TABLE = 32_767
 
 
-# --- formats ---------------------------------------------------------------------------------------------------
-
-
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
     """Corners to (left, top, width, height), the format of COCO's files."""
     boxes = checked(boxes)
@@ -66,24 +63,16 @@ def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
     return torch.cat([boxes[:, :2] - half, boxes[:, :2] + half], dim=1)  # (N, 4)
 
 
-# --- size and place --------------------------------------------------------------------------------------------
-
-
 def area(boxes: Boxes, pixel_offset: float = 0.0) -> Float[Tensor, " N"]:
     """Area of each box in square pixels; 0 for a box without width or height."""
     return _area(_at_edges(checked(boxes), pixel_offset))
 
 
 def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxes:
-    """Cut boxes off at the border of an image.
+    """Cut boxes off at the border of an image of `size` (height, width).
 
-    Args:
-        boxes: may reach outside.
-        size: (height, width) of the image.
-        pixel_offset: 1 where boxes number pixels: the last column is then `width - 1`.
-
-    Returns:
-        The part inside the image. A box that lies outside altogether keeps its row and has no area.
+    A box that lies outside altogether keeps its row and has no area. With `pixel_offset=1` the last column is
+    `width - 1`.
     """
     return clip_core(checked(boxes), size, pixel_offset)
 
@@ -107,15 +96,8 @@ def remove_small_core(boxes: Boxes, min_size: float) -> Int[Tensor, " M"]:
     return torch.nonzero((sizes >= min_size).all(dim=1)).flatten()
 
 
-# --- overlap ---------------------------------------------------------------------------------------------------
-
-
 def iou(a: Boxes, b: Float[Tensor, "K 4"], pixel_offset: float = 0.0) -> Float[Tensor, "N K"]:
     """Intersection over union of every box in `a` with every box in `b`.
-
-    Args:
-        a, b: boxes in the same image; N or K may be 0.
-        pixel_offset: 1 where boxes number pixels (width = x2 - x1 + 1).
 
     Returns:
         1 for the same box, 0 for boxes that do not overlap (boxes that only touch included). Two boxes of no area
@@ -155,9 +137,6 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     return intersection / union - (frame - union) / frame
 
 
-# --- regression targets ----------------------------------------------------------------------------------------
-
-
 def encode(
     gt_boxes: Boxes, anchors: Boxes, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), pixel_offset: float = 0.0
 ) -> Float[Tensor, "N 4"]:
@@ -168,9 +147,7 @@ def encode(
 
     Args:
         gt_boxes: one ground-truth box for each anchor.
-        anchors: where the prediction starts from.
         weights: factors for (dx, dy, dw, dh) that bring them to like size; torchvision's box head has (10, 10, 5, 5).
-        pixel_offset: 1 where boxes number pixels.
 
     Raises:
         ValueError: if a box has no width or height. Its logarithm is infinite and the loss becomes NaN.
@@ -202,7 +179,6 @@ def decode(
     Args:
         deltas: (dx, dy, dw, dh) of one box for each anchor, (N, 4), or of one box a class, (N, C, 4). dw and dh are
             clamped at log(1000 / 16) before exp().
-        anchors: where the prediction starts from.
         weights: as given to `encode`.
         pixel_offset: 1 measures anchors as py-faster-rcnn does. As there, the pixel is *not* taken off again
             at the end: x2 and y2 come back one larger than they went into `encode`.
@@ -230,15 +206,8 @@ def decode_core(
     return torch.cat([centre - half, centre + half], dim=-1)  # (N, *C, 4)
 
 
-# --- non-maximum suppression -----------------------------------------------------------------------------------
-
-
 def nms(
-    boxes: Boxes,
-    scores: Float[Tensor, " N"],
-    iou_threshold: float,
-    pixel_offset: float = 0.0,
-    limit: int | None = None,
+    boxes: Boxes, scores: Float[Tensor, " N"], iou_threshold: float, pixel_offset: float = 0.0, limit: int | None = None
 ) -> Int[Tensor, " M"]:
     """Keep the best box of every heap of boxes that overlap.
 
@@ -246,11 +215,9 @@ def nms(
     before it is *above* the threshold.
 
     Args:
-        boxes: candidates of one class.
-        scores: one score each; equal scores go in the order given.
+        boxes, scores: candidates of one class; equal scores go in the order given.
         iou_threshold: 0.3 to 0.5 for detections, 0.7 for proposals (Faster R-CNN, section 3.3).
-        limit: stop when so many are kept. What comes later has no say in them, so this is `nms(...)[:limit]` in less
-            time.
+        limit: stop when so many are kept: `nms(...)[:limit]` in less time.
 
     Returns:
         Indices of the boxes kept, highest score first.
@@ -272,8 +239,7 @@ def batched_nms(
 ) -> Int[Tensor, " M"]:
     """Non-maximum suppression within each class: a bus never suppresses the car in front of it.
 
-    Returns:
-        Indices of the boxes kept in all classes, highest score first; equal scores in the order given.
+    Returns the indices of the boxes kept in all classes, ordered as those of `nms`.
     """
     _check_scores(scores, checked(boxes))
     if labels.shape != scores.shape:
@@ -291,10 +257,8 @@ def nms_core(
     """`nms`, and with `labels` `batched_nms`, of what has been checked."""
     boxes = _upcast(boxes)
     order = scores.sort(descending=True, stable=True).indices  # (N,)
-    boxes = boxes[order]
+    boxes, labels = boxes[order], None if labels is None else labels[order]
     areas = _area(boxes)
-    if labels is not None:
-        labels = labels[order]
     # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
     # that is not above the threshold: "above it" is then the same, to the last bit.
     if boxes.dtype == torch.float32:
