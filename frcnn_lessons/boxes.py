@@ -34,8 +34,7 @@ DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 # `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps: these stay in the
 # processor's cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
 # more than such a table does).
-NMS_BLOCK = 160
-NMS_TABLE = 32_767
+NMS_BLOCK, NMS_TABLE = 160, 32_767
 
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
@@ -130,7 +129,7 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     """
     a, b = _upcast(checked(a, "a")), _upcast(checked(b, "b"))
     intersection, union = intersection_and_union(a, b, _area(a), _area(b))
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T[:, :, None], b.T  # columns of (N, 1) and rows of (K,)
     frame_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)  # (N, K)
     frame_height = torch.maximum(ay2, by2) - torch.minimum(ay1, by1)  # (N, K)
     frame = frame_width * frame_height
@@ -212,15 +211,12 @@ def nms(
     """Keep the best box of every heap of boxes that overlap.
 
     Go through the boxes from the highest score to the lowest; keep a box unless its IoU with one that was kept
-    before it is *above* the threshold.
+    before it is *above* the threshold. Returns the indices of those kept, in that order.
 
     Args:
         boxes, scores: candidates of one class; equal scores go in the order given.
         iou_threshold: 0.3 to 0.5 for detections, 0.7 for proposals (Faster R-CNN, section 3.3).
         limit: stop when so many are kept: `nms(...)[:limit]` in less time.
-
-    Returns:
-        Indices of the boxes kept, highest score first.
 
     Example:
         The second box covers 8/12 of what it and the first cover; the third stands apart:
@@ -237,10 +233,7 @@ def nms(
 def batched_nms(
     boxes: Boxes, scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], iou_threshold: float
 ) -> Int[Tensor, " M"]:
-    """Non-maximum suppression within each class: a bus never suppresses the car in front of it.
-
-    Returns the indices of the boxes kept in all classes, ordered as those of `nms`.
-    """
+    """Non-maximum suppression as `nms`, but within each class: a bus never suppresses the car in front of it."""
     _check_scores(scores, checked(boxes))
     if labels.shape != scores.shape:
         raise ValueError(f"labels must hold one class for each of the {len(boxes)} boxes; got {tuple(labels.shape)}")
@@ -302,9 +295,6 @@ def _greedy_choice(conflicts: Tensor) -> Tensor:
         survives = corrected
 
 
-# --- shared pieces, on boxes that have been checked --------------------------------------------------------------
-
-
 def _at_edges(boxes: Tensor, pixel_offset: float) -> Tensor:
     """Boxes that number their pixels, 3..5, as edges, 3..6: all that follows needs to know of no "+1"."""
     boxes = _upcast(boxes)
@@ -321,17 +311,12 @@ def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[:, :2] + 0.5 * size, size
 
 
-def _columns(boxes: Tensor) -> Tensor:
-    """Each coordinate as a column: (4, N, 1), ready to be compared with rows of (K,)."""
-    return boxes.T[:, :, None]
-
-
 def intersection_and_union(
     a: Boxes, b: Float[Tensor, "K 4"], area_a: Float[Tensor, " N"], area_b: Float[Tensor, " K"]
 ) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
     """Areas that each box in `a` shares with each in `b`, and that both cover together."""
     # Coordinate by coordinate: four (N, K) tables are quicker to fill than two of (N, K, 2).
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T.contiguous()
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T[:, :, None], b.T.contiguous()  # (N, 1) and (K,) each
     width = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)  # (N, K)
     height = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)  # (N, K)
     # Clamp *before* multiplying: two boxes apart in x and in y have two negative sides and a positive product.
@@ -342,9 +327,6 @@ def intersection_and_union(
 def _upcast(values: Tensor) -> Tensor:
     """Half precision holds 2,048 exactly and overflows at 65,504: too little for the area of a box."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-# --- the border: bad input is refused here ---------------------------------------------------------------------
 
 
 def checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:
