@@ -34,8 +34,7 @@ from frcnn_lessons.files import written_whole
 
 ColourSpace = Literal["rgb", "hsv", "lab", "rgi", "hue", "intensity"]
 
-COLOUR_BINS = 25
-ORIENTATIONS, TEXTURE_BINS = 8, 10
+COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS = 25, 8, 10
 VERSION = 1  # part of the cache's key: raise it when a change in this file changes the boxes
 
 
@@ -49,7 +48,6 @@ class Strategy:
 
 
 def every_strategy(spaces: list[ColourSpace], scales: list[float], measures: list[str]) -> tuple[Strategy, ...]:
-    """Each colour space with each scale and each set of measures."""
     return tuple(Strategy(space, scale, letters) for space in spaces for scale in scales for letters in measures)
 
 
@@ -103,7 +101,7 @@ def proposals(
     """Boxes that may hold an object, the most promising first; take the first n where n are wanted.
 
     Args:
-        image: RGB, 0..1.
+        image: RGB, 0..1; what is no such image is refused with a TypeError or ValueError.
         settings: SINGLE gives some 300 boxes a photograph, FAST 1,500 and QUALITY 7,000. In time they are to each other
             about as 1 : 4 : 16.
         generator: for the random part of the order (see `rank`); by default a fresh one with seed 0, so that a
@@ -113,9 +111,6 @@ def proposals(
 
     Returns:
         Different boxes inside the image, none of them empty; the whole image is always one of them.
-
-    Raises:
-        TypeError, ValueError: the image is not what the course calls an image.
     """
     _check_image(image)
     path = None if cache is None else Path(cache) / f"{_key(image, settings)}.npz"
@@ -210,8 +205,7 @@ def initial_segments(
 
 def describe(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> Regions:
     """Size, box and histograms of every segment."""
-    R = segments.max() + 1
-    label = segments.ravel()
+    label, R = segments.ravel(), segments.max() + 1
     y, x = np.indices(segments.shape).reshape(2, -1)
     left_top, right_bottom = np.full((2, R), x.size), np.zeros((2, R), dtype=x.dtype)
     for axis, coordinate in enumerate([x, y]):
