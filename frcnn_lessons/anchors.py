@@ -41,8 +41,7 @@ def base_anchors(
 ) -> Float[Tensor, "A 4"]:
     """Make the shapes of one cell, centred on (0, 0): each ratio in each size.
 
-    An anchor of size s and ratio r has area s * s and height / width = r: its width is s / sqrt(r), its height
-    s * sqrt(r).
+    An anchor of size s and ratio r has area s * s and height / width = r, so it is s / sqrt(r) x s * sqrt(r) pixels.
 
     Args:
         sizes: square roots of the areas, in pixels.
@@ -93,10 +92,9 @@ def base_anchors(
 def anchor_grid(
     base: Float[Tensor, "A 4"], map_size: tuple[int, int], stride: int, offset: float = 0.5
 ) -> Float[Tensor, "T 4"]:
-    """Put the shapes around every cell of a feature map.
+    """Put the shapes of `base_anchors` around every cell of a feature map.
 
     Args:
-        base: shapes around (0, 0), see `base_anchors`.
         map_size: (rows, columns) of the feature map.
         stride: pixels of the image for one step on the map.
         offset: where in its cell an anchor is centred. 0.5 is the middle: 8, 24, ... for stride 16; 0 is the cell's
@@ -118,11 +116,9 @@ def anchor_grid(
 
 
 def inside(anchors: Float[Tensor, "T 4"], image_size: tuple[int, int], margin: float = 0.0) -> Bool[Tensor, " T"]:
-    """Which anchors lie within the image; one that touches its border does.
+    """Which anchors lie within the image, or at most `margin` pixels outside; one that touches the border does.
 
-    Args:
-        image_size: (height, width) of the image, without what it was padded with.
-        margin: so many pixels beyond the border are allowed.
+    `image_size` is (height, width), without what the image was padded with.
     """
     height, width = image_size
     x1, y1, x2, y2 = anchors.unbind(dim=1)

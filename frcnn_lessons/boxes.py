@@ -34,11 +34,7 @@ DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 # `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps: these stay in the
 # processor's cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
 # more than such a table does).
-NMS_BLOCK = 160
-NMS_TABLE = 32_767
-
-
-# --- formats ---------------------------------------------------------------------------------------------------
+NMS_BLOCK, NMS_TABLE = 160, 32_767
 
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
@@ -66,24 +62,16 @@ def cxcywh_to_xyxy(boxes: Boxes) -> Boxes:
     return torch.cat([boxes[:, :2] - half, boxes[:, :2] + half], dim=1)  # (N, 4)
 
 
-# --- size and place --------------------------------------------------------------------------------------------
-
-
 def area(boxes: Boxes, pixel_offset: float = 0.0) -> Float[Tensor, " N"]:
     """Area of each box in square pixels; 0 for a box without width or height."""
     return _area(_at_edges(checked(boxes), pixel_offset))
 
 
 def clip(boxes: Boxes, size: tuple[int, int], pixel_offset: float = 0.0) -> Boxes:
-    """Cut boxes off at the border of an image.
+    """Cut boxes off at the border of an image of `size` (height, width).
 
-    Args:
-        boxes: may reach outside.
-        size: (height, width) of the image.
-        pixel_offset: 1 where boxes number pixels: the last column is then `width - 1`.
-
-    Returns:
-        The part inside the image. A box that lies outside altogether keeps its row and has no area.
+    A box that lies outside altogether keeps its row and has no area. With `pixel_offset=1` the last column is
+    `width - 1`.
     """
     return clip_core(checked(boxes), size, pixel_offset)
 
@@ -107,15 +95,8 @@ def remove_small_core(boxes: Boxes, min_size: float) -> Int[Tensor, " M"]:
     return torch.nonzero((sizes >= min_size).all(dim=1)).flatten()
 
 
-# --- overlap ---------------------------------------------------------------------------------------------------
-
-
 def iou(a: Boxes, b: Float[Tensor, "K 4"], pixel_offset: float = 0.0) -> Float[Tensor, "N K"]:
     """Intersection over union of every box in `a` with every box in `b`.
-
-    Args:
-        a, b: boxes in the same image; N or K may be 0.
-        pixel_offset: 1 where boxes number pixels (width = x2 - x1 + 1).
 
     Returns:
         1 for the same box, 0 for boxes that do not overlap (boxes that only touch included). Two boxes of no area
@@ -148,14 +129,11 @@ def giou(a: Boxes, b: Float[Tensor, "K 4"]) -> Float[Tensor, "N K"]:
     """
     a, b = _upcast(checked(a, "a")), _upcast(checked(b, "b"))
     intersection, union = intersection_and_union(a, b, _area(a), _area(b))
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T[:, :, None], b.T  # columns of (N, 1) and rows of (K,)
     frame_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)  # (N, K)
     frame_height = torch.maximum(ay2, by2) - torch.minimum(ay1, by1)  # (N, K)
     frame = frame_width * frame_height
     return intersection / union - (frame - union) / frame
-
-
-# --- regression targets ----------------------------------------------------------------------------------------
 
 
 def encode(
@@ -168,9 +146,7 @@ def encode(
 
     Args:
         gt_boxes: one ground-truth box for each anchor.
-        anchors: where the prediction starts from.
         weights: factors for (dx, dy, dw, dh) that bring them to like size; torchvision's box head has (10, 10, 5, 5).
-        pixel_offset: 1 where boxes number pixels.
 
     Raises:
         ValueError: if a box has no width or height. Its logarithm is infinite and the loss becomes NaN.
@@ -202,7 +178,6 @@ def decode(
     Args:
         deltas: (dx, dy, dw, dh) of one box for each anchor, (N, 4), or of one box a class, (N, C, 4). dw and dh are
             clamped at log(1000 / 16) before exp().
-        anchors: where the prediction starts from.
         weights: as given to `encode`.
         pixel_offset: 1 measures anchors as py-faster-rcnn does. As there, the pixel is *not* taken off again
             at the end: x2 and y2 come back one larger than they went into `encode`.
@@ -230,30 +205,18 @@ def decode_core(
     return torch.cat([centre - half, centre + half], dim=-1)  # (N, *C, 4)
 
 
-# --- non-maximum suppression -----------------------------------------------------------------------------------
-
-
 def nms(
-    boxes: Boxes,
-    scores: Float[Tensor, " N"],
-    iou_threshold: float,
-    pixel_offset: float = 0.0,
-    limit: int | None = None,
+    boxes: Boxes, scores: Float[Tensor, " N"], iou_threshold: float, pixel_offset: float = 0.0, limit: int | None = None
 ) -> Int[Tensor, " M"]:
     """Keep the best box of every heap of boxes that overlap.
 
     Go through the boxes from the highest score to the lowest; keep a box unless its IoU with one that was kept
-    before it is *above* the threshold.
+    before it is *above* the threshold. Returns the indices of those kept, in that order.
 
     Args:
-        boxes: candidates of one class.
-        scores: one score each; equal scores go in the order given.
+        boxes, scores: candidates of one class; equal scores go in the order given.
         iou_threshold: 0.3 to 0.5 for detections, 0.7 for proposals (Faster R-CNN, section 3.3).
-        limit: stop when so many are kept. What comes later has no say in them, so this is `nms(...)[:limit]` in less
-            time.
-
-    Returns:
-        Indices of the boxes kept, highest score first.
+        limit: stop when so many are kept: `nms(...)[:limit]` in less time.
 
     Example:
         The second box covers 8/12 of what it and the first cover; the third stands apart:
@@ -270,11 +233,7 @@ def nms(
 def batched_nms(
     boxes: Boxes, scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], iou_threshold: float
 ) -> Int[Tensor, " M"]:
-    """Non-maximum suppression within each class: a bus never suppresses the car in front of it.
-
-    Returns:
-        Indices of the boxes kept in all classes, highest score first; equal scores in the order given.
-    """
+    """Non-maximum suppression as `nms`, but within each class: a bus never suppresses the car in front of it."""
     _check_scores(scores, checked(boxes))
     if labels.shape != scores.shape:
         raise ValueError(f"labels must hold one class for each of the {len(boxes)} boxes; got {tuple(labels.shape)}")
@@ -291,10 +250,8 @@ def nms_core(
     """`nms`, and with `labels` `batched_nms`, of what has been checked."""
     boxes = _upcast(boxes)
     order = scores.sort(descending=True, stable=True).indices  # (N,)
-    boxes = boxes[order]
+    boxes, labels = boxes[order], None if labels is None else labels[order]
     areas = _area(boxes)
-    if labels is not None:
-        labels = labels[order]
     # IoU is a float32 and is compared with a Python float. Compare with the largest number of the boxes' own dtype
     # that is not above the threshold: "above it" is then the same, to the last bit.
     if boxes.dtype == torch.float32:
@@ -338,9 +295,6 @@ def _greedy_choice(conflicts: Tensor) -> Tensor:
         survives = corrected
 
 
-# --- shared pieces, on boxes that have been checked --------------------------------------------------------------
-
-
 def _at_edges(boxes: Tensor, pixel_offset: float) -> Tensor:
     """Boxes that number their pixels, 3..5, as edges, 3..6: all that follows needs to know of no "+1"."""
     boxes = _upcast(boxes)
@@ -357,17 +311,12 @@ def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[:, :2] + 0.5 * size, size
 
 
-def _columns(boxes: Tensor) -> Tensor:
-    """Each coordinate as a column: (4, N, 1), ready to be compared with rows of (K,)."""
-    return boxes.T[:, :, None]
-
-
 def intersection_and_union(
     a: Boxes, b: Float[Tensor, "K 4"], area_a: Float[Tensor, " N"], area_b: Float[Tensor, " K"]
 ) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
     """Areas that each box in `a` shares with each in `b`, and that both cover together."""
     # Coordinate by coordinate: four (N, K) tables are quicker to fill than two of (N, K, 2).
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _columns(a), b.T.contiguous()
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T[:, :, None], b.T.contiguous()  # (N, 1) and (K,) each
     width = torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)  # (N, K)
     height = torch.minimum(ay2, by2) - torch.maximum(ay1, by1)  # (N, K)
     # Clamp *before* multiplying: two boxes apart in x and in y have two negative sides and a positive product.
@@ -378,9 +327,6 @@ def intersection_and_union(
 def _upcast(values: Tensor) -> Tensor:
     """Half precision holds 2,048 exactly and overflows at 65,504: too little for the area of a box."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-# --- the border: bad input is refused here ---------------------------------------------------------------------
 
 
 def checked(boxes: Tensor, name: str = "boxes", allow_empty_area: bool = True) -> Tensor:

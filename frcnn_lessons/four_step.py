@@ -35,19 +35,15 @@ from frcnn_lessons.training import History, Settings, train
 
 
 class ProposalNetwork(nn.Module):
-    """A backbone and an RPN, without a head: what learns in steps 1 and 3."""
+    """A backbone and an RPN (used, not copied), without a head: what learns in steps 1 and 3."""
 
     def __init__(self, backbone: Backbone, rpn: RPN) -> None:
-        """Put both together; they are used, not copied."""
         super().__init__()
         self.backbone, self.rpn = backbone, rpn
 
     def forward(self, images: Images, targets: Targets | None = None) -> Losses | list[dict[str, Tensor]]:
-        """Learn to propose, or propose.
-
-        Args:
-            images: RGB, 0..1, of any sizes.
-            targets: of each image, `boxes` and, if any are, `difficult`; needed in training only.
+        """Learn to propose, or propose. Images are RGB, 0..1, of any sizes; targets, needed in training only, hold the
+        `boxes` of each image and, if any are, `difficult`.
 
         Returns:
             In training `loss_objectness` and `loss_rpn_box_reg`; in evaluation for each image `boxes` (P, 4) and
@@ -73,15 +69,13 @@ class DetectionNetwork(nn.Module):
 
     This is Fast R-CNN with another source of proposals. They are made anew from every batch rather than once for all,
     so that they fit however an image was flipped.
+
+    Args (all three are used, not copied):
+        proposer: should be frozen.
+        backbone: the head's; that of the proposer itself in step 4, and then the map is computed only once.
     """
 
     def __init__(self, proposer: ProposalNetwork, backbone: Backbone, head: RoIHead) -> None:
-        """Put all three together; they are used, not copied.
-
-        Args:
-            proposer: should be frozen.
-            backbone: the head's; that of the proposer itself in step 4, and then the map is computed only once.
-        """
         super().__init__()
         self.proposer, self.backbone, self.head = proposer, backbone, head
 
@@ -114,7 +108,7 @@ def four_step(
     after_stage: Callable[[int, nn.Module, History], None] | None = None,
     **train_options: Any,
 ) -> list[History]:
-    """Train a Faster R-CNN in four alternating steps, each with the loop of `training.train`.
+    """Train a Faster R-CNN in four alternating steps, each with the loop of `training.train`; return their histories.
 
     "Step" is the paper's word for the four and the loop's for one batch; in the arguments the four are stages.
 
@@ -122,7 +116,6 @@ def four_step(
         model: trained in place; when it is done, its backbone and RPN are frozen. Its backbone is the second one.
         first_backbone: the one of step 1, of the same kind and pretrained alike; not needed any more after step 2.
         loader: batches `(images, targets)`; all four steps go on drawing from it.
-        settings: how to train in each of the four steps.
         checkpoints: a folder for `step_1.pt` to `step_4.pt`; made if it is not there.
         resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up as
             `training.train` does it, and the final weights are the same to the last bit as without a break. Call it
@@ -131,9 +124,6 @@ def four_step(
         after_stage: called after each stage (a loaded one, too) with its number, what learned in it (`ProposalNetwork`
             in 1 and 3, `DetectionNetwork` in 2 and 4) and its history: the place to measure.
         train_options: handed to `training.train` in each of the four: `device`, `generators`, `validation`.
-
-    Returns:
-        The four histories.
 
     Raises:
         ValueError: not four settings, or the backbones' maps are not of the same kind.
@@ -159,14 +149,9 @@ def four_step(
 
     def learn(network: nn.Module) -> None:
         stage = len(histories) + 1
+        path, on_step = folder and folder / f"step_{stage}.pt", on_batch and partial(on_batch, stage)
         history = train(
-            network,
-            loader,
-            settings[stage - 1],
-            checkpoint=folder and folder / f"step_{stage}.pt",
-            resume=resume,
-            on_step=on_batch and partial(on_batch, stage),
-            **train_options,
+            network, loader, settings[stage - 1], checkpoint=path, resume=resume, on_step=on_step, **train_options
         )
         histories.append(history)
         if after_stage is not None:

@@ -17,7 +17,7 @@ Everything is computed where the images are: proposals, targets and networks hav
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,9 +48,6 @@ BATCH = 32  # windows that go through the network together: few enough for a pro
 FEATURE_LENGTH = 20.0
 
 
-# --- windows -----------------------------------------------------------------------------------------------------
-
-
 def crop_regions(
     image: Float[Tensor, "3 H W"],
     regions: Float[Tensor, "R 4"],
@@ -63,7 +60,6 @@ def crop_regions(
 
     Args:
         regions: xyxy, pixels; they may reach outside the image.
-        size: S, the side of a window.
         padding: pixels of the *window*, on each side, that show what surrounds the region (context). 0 cuts tightly.
         square: take the smallest square around the region instead, so that nothing is distorted.
         fill: colour of what lies outside the image; the mean of the image if not given.
@@ -73,8 +69,7 @@ def crop_regions(
     """
     if not 0 <= 2 * padding < size:
         raise ValueError(f"padding must be at least 0 and less than half of size = {size}; got {padding}")
-    centre_size = boxes.xyxy_to_cxcywh(regions)  # (R, 4)
-    centre, sides = centre_size[:, :2], centre_size[:, 2:]  # (R, 2), (R, 2)
+    centre, sides = boxes.xyxy_to_cxcywh(regions).split(2, dim=1)  # (R, 2), (R, 2)
     if (sides <= 0).any():
         row = int(torch.nonzero((sides <= 0).any(dim=1))[0])
         raise ValueError(f"a region without width or height cannot be cropped; row {row} is {regions[row].tolist()}")
@@ -99,54 +94,39 @@ def crop_regions(
     return torch.where(outside[:, None], colour[:, None, None], windows)
 
 
-# --- the network --------------------------------------------------------------------------------------------------
+def head_layers(
+    inputs: int, width: int, classes: int, deviation: float, generator: torch.Generator | None = None
+) -> tuple[nn.Sequential, nn.Linear]:
+    """The two layers above the pooled features of a region.
 
+    Args:
+        inputs, width, classes: P, D and C, background not counted.
+        deviation: of the initial weights of `hidden`; those of `classifier` have 0.01.
+        generator: where these weights are drawn from; torch's own when not given.
 
-class FeatureNetwork(nn.Module):
-    """A backbone, and two layers above the pooled features of a region. *How* a region is pooled is all that R-CNN
-    (`RegionNetwork`, below) and SPPNet (`sppnet.PyramidNetwork`) do not share.
-
-    Attributes:
+    Returns:
         hidden: pooled (R, P) -> hidden features (R, D), the paper's "fc7".
         classifier: hidden -> C + 1 class scores, background first. After fine-tuning the SVMs take its place.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        inputs: int,
-        width: int,
-        classes: int,
-        deviation: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """Put two layers above a backbone.
-
-        Args:
-            inputs, width: P and D.
-            classes: C, background not counted.
-            deviation: of the initial weights of `hidden`; those of `classifier` have 0.01.
-            generator: where the initial weights are drawn from; torch's own when not given.
-        """
-        super().__init__()
-        self.backbone = backbone
-        self.hidden = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
-        self.classifier = nn.Linear(width, classes + 1)
-        for layer, std in ((self.hidden[0], deviation), (self.classifier, 0.01)):
-            nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-    def pool_regions(self, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Float[Tensor, "R P"]:
-        """Pooled features of the regions of an image."""
-        raise NotImplementedError
+    linear, classifier = nn.Linear(inputs, width), nn.Linear(width, classes + 1)
+    for layer, std in ((linear, deviation), (classifier, 0.01)):
+        nn.init.normal_(layer.weight, std=std, generator=generator)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(linear, nn.ReLU()), classifier
 
 
-class RegionNetwork(FeatureNetwork):
+class RegionNetwork(nn.Module):
     """A CNN that looks at one window at a time.
+
+    Args:
+        classes, width: C, background not counted, and D.
+        size, padding, square: how windows are cut, see `crop_regions`.
+        cells: the map of a window is pooled to `cells` x `cells`.
+        generator: where the initial weights of the head are drawn from; torch's own when not given.
 
     Attributes:
         backbone, pool: windows -> pooled features (R, P), the paper's "pool5": they still know *where* in the window.
-        size, padding, square: how windows are cut, see `crop_regions`.
+        hidden, classifier: see `head_layers`.
     """
 
     def __init__(
@@ -160,16 +140,10 @@ class RegionNetwork(FeatureNetwork):
         width: int = 256,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Put a head on a backbone.
-
-        Args:
-            classes: C, background not counted.
-            cells: the map of a window is pooled to `cells` x `cells`.
-            width: D.
-            generator: where the initial weights of the head are drawn from; torch's own when not given.
-        """
+        super().__init__()
+        self.backbone = backbone
         inputs = backbone.channels * cells**2
-        super().__init__(backbone, inputs, width, classes, math.sqrt(2 / inputs), generator)
+        self.hidden, self.classifier = head_layers(inputs, width, classes, math.sqrt(2 / inputs), generator)
         self.size, self.padding, self.square = size, padding, square
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Flatten())
 
@@ -194,12 +168,12 @@ class Features(NamedTuple):
     hidden: Float[Tensor, "R D"]
 
 
-def describe(network: FeatureNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
-    """Compute the features of the regions of an image. Puts the network into evaluation.
+def describe(network: Any, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
+    """Compute the features of the regions (xyxy, pixels; may be none) of an image (RGB, 0..1).
 
     Args:
-        image: RGB, 0..1.
-        regions: xyxy, pixels; may be none.
+        network: a `RegionNetwork` or SPPNet's `PyramidNetwork`: all they do not share is how they pool a region. It is
+            put into evaluation.
 
     Raises:
         ValueError: for an image or regions of another kind, shape or range.
@@ -209,30 +183,20 @@ def describe(network: FeatureNetwork, image: Float[Tensor, "3 H W"], regions: Fl
 
 
 @torch.no_grad()
-def describe_core(network: FeatureNetwork, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
+def describe_core(network: Any, image: Float[Tensor, "3 H W"], regions: Float[Tensor, "R 4"]) -> Features:
     """`describe` what has been checked."""
     network.eval()
     pooled = network.pool_regions(image, regions)  # (R, P)
     return Features(pooled, network.hidden(pooled))
 
 
-# --- what a region is ---------------------------------------------------------------------------------------------
-
-
 class Regions(NamedTuple):
-    """The regions of one training image and how they lie to its objects.
+    """The regions of one training image and how they lie to its objects."""
 
-    Attributes:
-        boxes: the K objects first, then the proposals.
-        labels: of the objects, 1..C.
-        overlap: IoU of each region with the object of each class that it overlaps best; 0 where there is none.
-        nearest: the row of that object in `boxes`.
-    """
-
-    boxes: Float[Tensor, "R 4"]
-    labels: Int[Tensor, " K"]
-    overlap: Float[Tensor, "R C"]
-    nearest: Int[Tensor, "R C"]
+    boxes: Float[Tensor, "R 4"]  # the K objects first, then the proposals
+    labels: Int[Tensor, " K"]  # of the objects, 1..C
+    overlap: Float[Tensor, "R C"]  # IoU with the object of each class that the region overlaps best; 0 if there is none
+    nearest: Int[Tensor, "R C"]  # the row of that object in `boxes`
 
     def fine_tuning_labels(self) -> Int[Tensor, " R"]:
         """The class of the best object if IoU >= 0.5, else background, 0 (section 2.3)."""
@@ -248,8 +212,7 @@ def make_regions(proposals: Float[Tensor, "M 4"], target: Target, classes: int) 
 
     Args:
         proposals: from selective search; may be none.
-        target: `boxes` (K, 4), `labels` (K,) from 1 to C and, if any are, `difficult` (K,).
-        classes: C.
+        target: `boxes` (K, 4), `labels` (K,) from 1 to C = `classes` and, if any are, `difficult` (K,).
 
     Raises:
         ValueError: for proposals or a target that cannot be learned from.
@@ -261,16 +224,12 @@ def make_regions(proposals: Float[Tensor, "M 4"], target: Target, classes: int) 
     gt_boxes, labels = everything[learned], target["labels"][learned].long()  # (K, 4), (K,)
     untaught = on_difficult(boxes.iou_core(proposals, everything), difficult, 0.3)  # (M,)
     rows = torch.cat([gt_boxes, proposals[~untaught]])  # (R, 4)
-    overlap = rows.new_zeros(len(rows), classes)
-    nearest = labels.new_zeros(len(rows), classes, dtype=torch.long)
+    overlap, nearest = rows.new_zeros(len(rows), classes), labels.new_zeros(len(rows), classes)
     for label in labels.unique().tolist():
         of_class = torch.nonzero(labels == label).flatten()
         overlap[:, label - 1], best = boxes.iou_core(rows, gt_boxes[of_class]).max(dim=1)
         nearest[:, label - 1] = of_class[best]
     return Regions(rows, labels, overlap, nearest)
-
-
-# --- stage 1: fine-tuning ------------------------------------------------------------------------------------------
 
 
 def fine_tune(
@@ -283,21 +242,16 @@ def fine_tune(
     negatives: int = 96,
     generator: torch.Generator | None = None,
 ) -> list[float]:
-    """Train the network to classify windows with softmax (section 2.3).
+    """Stage 1: train the network to classify windows with softmax (section 2.3).
 
     Positives are rare among the proposals, so each batch is drawn to hold a quarter of them; half of all windows are
     mirrored. The paper takes many small steps of plain gradient descent; AdamW needs few, and does not mind how large
-    the features of a backbone are.
+    the features of a backbone are. Returns the loss of every step.
 
     Args:
-        images: RGB, 0..1.
-        regions: of each image, see `make_regions`.
-        steps: how many batches.
+        images, regions: RGB, 0..1, and for each what `make_regions` makes.
         learning_rate: rises over the first tenth of the steps, then falls to 0 along half a cosine.
         positives, negatives: windows of each kind in a batch, drawn from all images.
-
-    Returns:
-        The loss of every step.
 
     Raises:
         ValueError: for bad images, or if there is no positive or no negative region to learn from.
@@ -307,9 +261,8 @@ def fine_tune(
     rows = torch.cat([of_image.boxes for of_image in regions])  # (sum of R, 4)
     owner = torch.cat([labels.new_full((len(of_image.boxes),), i) for i, of_image in enumerate(regions)])
 
-    optimiser = torch.optim.AdamW(
-        [p for p in network.parameters() if p.requires_grad], learning_rate, weight_decay=0.01
-    )
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, 10 * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2
     )
@@ -318,12 +271,11 @@ def fine_tune(
     for _ in trange(steps, desc="fine-tuning", unit="batch"):
         chosen = draw_batch(labels, positives, negatives, generator)
         chosen = chosen[owner[chosen].argsort(stable=True)]  # windows of one image are cut together
-        images_drawn = owner[chosen].unique().tolist()
-        windows = torch.cat([network.crop(images[i], rows[chosen[owner[chosen] == i]]) for i in images_drawn])
+        of = owner[chosen]  # (B,)
+        windows = torch.cat([network.crop(images[i], rows[chosen[of == i]]) for i in of.unique().tolist()])
         lots = torch.rand(len(windows), generator=generator, device=generator.device if generator else None)
         mirrored = (lots < 0.5).to(windows.device)
         windows = torch.where(mirrored[:, None, None, None], windows.flip(3), windows)
-
         loss = F.cross_entropy(network(windows), labels[chosen])
         optimiser.zero_grad()
         loss.backward()
@@ -336,14 +288,9 @@ def fine_tune(
 def draw_batch(
     labels: Int[Tensor, " R"], positives: int, negatives: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " B"]:
-    """Draw regions to fine-tune with, without replacement: rows of positives first, then of background.
+    """Draw regions to fine-tune with, without replacement: rows of positives first, then of background (label 0).
 
-    Args:
-        labels: of all regions of all images, 0 for background.
-        positives, negatives: how many of each kind; fewer where there are not so many.
-
-    Raises:
-        ValueError: if there is no positive or no negative region to learn from.
+    There are fewer of a kind where there are not so many. None at all of one of them is a ValueError.
     """
     drawn = []
     for is_of_kind, count in ((labels > 0, positives), (labels == 0, negatives)):
@@ -356,19 +303,11 @@ def draw_batch(
     return torch.cat(drawn)
 
 
-# --- stage 2: support vector machines ------------------------------------------------------------------------------
-
-
 class Svms(NamedTuple):
-    """One linear classifier a class, and how the search for hard negatives went.
+    """One linear classifier a class, and how the search for hard negatives went."""
 
-    Attributes:
-        layer: hidden features (R, D) -> margins (R, C), above 1 for a region of the class and below -1 for others.
-        found: for each class, the hard negatives that each round added.
-    """
-
-    layer: nn.Linear
-    found: list[list[int]]
+    layer: nn.Linear  # hidden features (R, D) -> margins (R, C): above 1 for a region of the class, else below -1
+    found: list[list[int]]  # for each class, the hard negatives that each round added
 
 
 def train_svms(
@@ -378,7 +317,7 @@ def train_svms(
     rounds: int = 4,
     generator: torch.Generator | None = None,
 ) -> Svms:
-    """Fit one linear SVM a class, with hard negatives (section 2.3, appendix B).
+    """Stage 2: fit one linear SVM a class, with hard negatives (section 2.3, appendix B).
 
     Positives are the objects of the class themselves, negatives all regions with IoU < 0.3 on each of them; what lies
     between is left out. There are far too many negatives and most are easy, so each SVM starts with a few and takes
@@ -386,7 +325,7 @@ def train_svms(
 
     Args:
         penalty: C of the SVM, how dear an error is; the authors' 0.001.
-        rounds: at most so many fits of each SVM; it ends earlier when no new hard negative turns up.
+        rounds: at most so many fits of each SVM; fewer when no new hard negative turns up.
         generator: which negatives to start with.
 
     Raises:
@@ -434,8 +373,7 @@ def fit_svm(
     with the hinge loss h(m) = max(0, 1 - m)^2, which a margin m of 1 and more costs nothing. Positives weigh double, as
     in the authors' code: they are so few that an SVM which misses them all would not pay much for it otherwise.
 
-    Returns:
-        w and b. scikit-learn fits them on the processor; w goes back to where the examples are.
+    Returns w and b. scikit-learn fits them on the processor; w goes back to where the examples are.
     """
     # Solved in the primal, which takes the hinge squared: the same answer each time, without drawing lots.
     svm = LinearSVC(C=penalty, dual=False, class_weight={1: 2.0}, intercept_scaling=10.0)
@@ -443,13 +381,10 @@ def fit_svm(
     return torch.from_numpy(svm.coef_[0]).to(positives), float(svm.intercept_[0])
 
 
-# --- stage 3: box regression ---------------------------------------------------------------------------------------
-
-
 def fit_box_regression(
     features: Sequence[Features], regions: Sequence[Regions], penalty: float = 1000.0, min_iou: float = 0.6
 ) -> nn.Linear:
-    """Fit, for each class, the deltas from a proposal to its object as a linear function of the pooled features.
+    """Stage 3: fit, for each class, the deltas from a proposal to its object, linear in the pooled features.
 
     Ridge regression (appendix C, equation 5): least squares with `penalty` times the squared weights added, which has
     a closed solution, w = (X'X + penalty I)^-1 X't.
@@ -492,9 +427,6 @@ def fixed_linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -
     return layer
 
 
-# --- detection -----------------------------------------------------------------------------------------------------
-
-
 def detections(
     regions: Float[Tensor, "R 4"],
     scores: Float[Tensor, "R C"],
@@ -510,11 +442,9 @@ def detections(
     low, suppress doubles class by class. Every class of every region is a candidate of its own.
 
     Args:
-        scores: of each class, background left out; margins or probabilities.
-        deltas: corrections of each class (B = C), or one that all classes share (B = 1); None leaves regions as they
-            are.
+        scores: of each class, background left out; margins or probabilities. Candidates are above `score_threshold`.
+        deltas: of each class (B = C), or one correction that all share (B = 1); None leaves regions as they are.
         image_size: (height, width); boxes are cut off there.
-        score_threshold: candidates have to be above it.
         nms_iou: 0.3 in R-CNN and Fast R-CNN (section 3); torchvision has 0.5.
         limit: at most so many detections, of all classes together.
         weights: what the deltas were multiplied by, see `boxes.encode`.
@@ -524,8 +454,8 @@ def detections(
     """
     R, C = scores.shape
     corrected = regions[:, None] if deltas is None else boxes.decode_core(deltas, regions, weights)  # (R, B, 4)
-    corrected = corrected.expand(R, C, 4).flatten(0, 1)  # (R * C, 4), the same box for each class if B is 1
-    corrected = boxes.clip_core(corrected, image_size)
+    # (R * C, 4), the same box for each class if B is 1
+    corrected = boxes.clip_core(corrected.expand(R, C, 4).flatten(0, 1), image_size)
     labels = torch.arange(1, C + 1, device=scores.device).repeat(R)  # (R * C,)
     flat = scores.flatten()  # (R * C,)
     # Most candidates are background. Dropping them first makes suppression cheap.
@@ -545,7 +475,7 @@ class RCNN(nn.Module):
         regression: pooled features -> deltas, see `fit_box_regression`; None does without.
     """
 
-    def __init__(self, network: FeatureNetwork, svms: nn.Linear, regression: nn.Linear | None = None) -> None:
+    def __init__(self, network: Any, svms: nn.Linear, regression: nn.Linear | None = None) -> None:
         super().__init__()
         self.network, self.svms, self.regression = network, svms, regression
         self.eval()
@@ -554,19 +484,16 @@ class RCNN(nn.Module):
     def forward(self, images: Images, proposals: Proposals) -> list[Detections]:
         """Detect objects, in torchvision's form: for each image `boxes`, `labels` and `scores` (margins here).
 
-        Args:
-            images: RGB, 0..1, of any sizes.
-            proposals: of each image, xyxy in pixels, for example from selective search; may be none.
+        Images are RGB, 0..1, of any sizes; proposals xyxy in pixels, for example from selective search, or none.
 
         Raises:
             ValueError: if images or proposals are bad, or not one for each image.
         """
         check_inputs(images, proposals=need_proposals("R-CNN", images, proposals))
-        answers = []
-        for image, regions in zip(images, proposals, strict=True):
-            features = describe_core(self.network, image, regions)
-            answers.append(self.answer(features, regions, (image.shape[1], image.shape[2])))
-        return answers
+        return [
+            self.answer(describe_core(self.network, image, regions), regions, (image.shape[1], image.shape[2]))
+            for image, regions in zip(images, proposals, strict=True)
+        ]
 
     @torch.no_grad()
     def answer(
@@ -574,8 +501,7 @@ class RCNN(nn.Module):
     ) -> Detections:
         """Detect objects when the features are there already.
 
-        Args:
-            softmax: score with the fine-tuned classifier's probabilities instead of the SVMs' margins.
+        With `softmax` the fine-tuned classifier's probabilities are the scores instead of the SVMs' margins.
         """
         if softmax:
             scores, threshold = self.network.classifier(features.hidden).softmax(dim=1)[:, 1:], 0.01

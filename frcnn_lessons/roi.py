@@ -35,10 +35,7 @@ FURTHEST = 1_000_000
 
 
 def roi_pool(
-    features: Float[Tensor, "N C H W"],
-    regions: Regions,
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
+    features: Float[Tensor, "N C H W"], regions: Regions, output_size: int | tuple[int, int], spatial_scale: float = 1.0
 ) -> Float[Tensor, "R C P Q"]:
     """Cut every region into P x Q bins of whole cells and take the largest value of each, channel by channel.
 
@@ -47,7 +44,6 @@ def roi_pool(
     the cells from floor(p * length / P) up to, not including, ceil((p + 1) * length / P), cut off at the map's border.
 
     Args:
-        features: one map an image.
         regions: the boxes of each image, xyxy in pixels of the image; or one (R, 5) table with the number of the image
             in front. They are constants: no gradient flows to them.
         output_size: (P, Q), or one number for both.
@@ -113,10 +109,7 @@ class WinningCells(torch.autograd.Function):
 
 
 def spatial_pyramid_pool(
-    features: Float[Tensor, "N C H W"],
-    regions: Regions,
-    levels: Sequence[int] = (4, 2, 1),
-    spatial_scale: float = 1.0,
+    features: Float[Tensor, "N C H W"], regions: Regions, levels: Sequence[int] = (4, 2, 1), spatial_scale: float = 1.0
 ) -> Float[Tensor, "R D"]:
     """Pool every region by n x n bins for each n in `levels`: a coarse look and finer ones, in one long vector.
 
@@ -139,19 +132,15 @@ def roi_align(
     The value between four cells is their mean, weighted by how near they are (bilinear interpolation). Up to one cell
     outside the map the border's value holds; further out it is 0.
 
-    Args:
-        features, regions, output_size, spatial_scale: as for `roi_pool`.
+    Args (the others as for `roi_pool`):
         sampling_ratio: a bin has so many points across and down; 0 or less: as many as the bin is long in cells,
             rounded up.
         aligned: True takes a cell's value to stand at its centre, half a cell in from its edge, as boxes measured at
             edges need it. False, as in the first published code, puts it at the edge, so that all is read half a cell
             too far right and down; no region is then less than one cell long.
 
-    Returns:
-        As `roi_pool`. Each bin is a weighted sum of cells, so its gradient is shared out by the same weights.
-
-    Raises:
-        ValueError: as `roi_pool`, and if a region lies or reaches more than a million cells away.
+    Returns and raises as `roi_pool`, and a ValueError if a region lies or reaches more than a million cells away. Each
+    bin is a weighted sum of cells, so its gradient is shared out by the same weights.
     """
     check_pooling(features, regions, output_size, spatial_scale)
     P, Q = pair(output_size)
@@ -231,8 +220,7 @@ def sample_points(
     low: Float[Tensor, " R"], high: Float[Tensor, " R"], bins: int, sampling_ratio: int, aligned: bool
 ) -> tuple[Float[Tensor, "R {bins} S"], Int[Tensor, " R"]]:
     """Along one axis: where the points of each bin stand, in cells, and how many of the S a region's bins have."""
-    length = high - low if aligned else (high - low).clamp(min=1)
-    size = length / bins  # (R,)
+    size = (high - low if aligned else (high - low).clamp(min=1)) / bins  # (R,)
     if sampling_ratio > 0:
         S, count = sampling_ratio, torch.full_like(size, sampling_ratio, dtype=torch.long)
     else:
@@ -252,7 +240,6 @@ def summing_dtype(x: Tensor) -> torch.dtype:
 def check_pooling(
     features: Float[Tensor, "N C H W"], regions: Regions, output_size: int | tuple[int, int], spatial_scale: float
 ) -> None:
-    """Raise a ValueError that says what does not fit."""
     if min(pair(output_size)) < 1:
         raise ValueError(f"output_size must be 1 or more bins each way; got {output_size}")
     if features.ndim != 4:
@@ -269,8 +256,7 @@ def check_pooling(
             row = int(torch.nonzero(~is_image)[0])
             raise ValueError(f"column 0 of regions must be an image, 0..{images - 1}; row {row} has {image[row]:g}")
     else:
-        others = [type(of_image).__name__ for of_image in regions if not isinstance(of_image, Tensor)]
-        if others:
+        if others := [type(of_image).__name__ for of_image in regions if not isinstance(of_image, Tensor)]:
             raise ValueError(f"regions must be tensors (torch.as_tensor makes one); got one of type {others[0]}")
         for i, of_image in enumerate(regions):
             if of_image.ndim != 2 or of_image.shape[1] != 4:

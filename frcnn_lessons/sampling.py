@@ -76,14 +76,10 @@ def match(
 def on_difficult(
     iou: Float[Tensor, "R K"], difficult: Bool[Tensor, " K"] | None, threshold: float
 ) -> Bool[Tensor, " R"]:
-    """Which regions lie on an object that is marked difficult: they are never taught as background.
+    """Which regions lie on an object that is marked difficult, by `threshold` or more: never taught as background.
 
-    Nothing is learned from such an object either, but "there is nothing" would be no fair answer where it is.
-
-    Args:
-        iou: overlap with every object of the image, difficult or not.
-        difficult: which objects are; None for none.
-        threshold: from this overlap on a region lies on the object.
+    Nothing is learned from such an object either, but "there is nothing" would be no fair answer where it is. `iou` is
+    with every object of the image, difficult or not; `difficult` is None where none is.
     """
     return iou.new_zeros(len(iou), dtype=torch.bool) if difficult is None else (iou[:, difficult] >= threshold).any(1)
 
@@ -107,20 +103,11 @@ def draw(rows: Int[Tensor, " R"], count: int, generator: torch.Generator | None 
 def sample(
     verdict: Int[Tensor, " R"], size: int, foreground_share: float, generator: torch.Generator | None = None
 ) -> tuple[Int[Tensor, " F"], Int[Tensor, " B"]]:
-    """Draw a balanced mini-batch, without replacement.
+    """Draw a balanced mini-batch, without replacement: rows of foreground and of background, each in random order.
 
     Takes up to `foreground_share * size` foreground regions and fills the rest with background; returns fewer than
     `size` when there are not enough. (Padding with repeats, as some code does, would count the same region twice in
     the loss.)
-
-    Args:
-        verdict: what `match` says of each region.
-        size: of the mini-batch.
-        foreground_share: at most this share of it is foreground.
-        generator: what to draw with; torch's own if not given.
-
-    Returns:
-        Indices of the foreground and of the background regions, each in random order.
 
     Example:
         Of four, one may be foreground; the last region is neither kind and never drawn:
@@ -137,19 +124,14 @@ def sample(
 class SampledRegions(NamedTuple):
     """The regions of one image that a training step learns from; row i of each field is about the same region.
 
-    Attributes:
-        boxes: (S, 4), foreground first.
-        labels: (S,), the class of the object that each matches, 0 for background.
-        deltas: (S, 4), from each foreground region to its object (`boxes.encode`); 0 for background, which has none.
-        foreground: (S,), which rows count in the box loss.
-        matched: (S,), index in `target["boxes"]` of the object that each foreground region matches; -1 for background.
+    Foreground comes first.
     """
 
     boxes: Float[Tensor, "S 4"]
-    labels: Int[Tensor, " S"]
-    deltas: Float[Tensor, "S 4"]
-    foreground: Bool[Tensor, " S"]
-    matched: Int[Tensor, " S"]
+    labels: Int[Tensor, " S"]  # the class of the object that each matches, 0 for background
+    deltas: Float[Tensor, "S 4"]  # from each foreground region to its object (`boxes.encode`); 0 for background
+    foreground: Bool[Tensor, " S"]  # which rows count in the box loss
+    matched: Int[Tensor, " S"]  # which of `target["boxes"]` each foreground region matches; -1 for background
 
 
 def hierarchical_batch(
@@ -174,15 +156,12 @@ def hierarchical_batch(
             its proposals are background. Nothing is learned from objects marked difficult, nor from regions that
             overlap only such a one by `foreground_iou`, see `on_difficult`.
         regions_per_image: R / N of the paper, 128 / 2. An image with too few regions gives fewer.
-        foreground_share: at most so many of them are foreground.
+        foreground_share: at most this share of them is foreground.
         foreground_iou: a region is foreground if it overlaps an object by at least this.
         background_iou: it is background if its best overlap lies in [low, high). The paper's 0.1 leaves out what is
             far from any object, a crude way to find hard examples; 0.0 takes everything, as torchvision does.
         weights: factors of the deltas, see `boxes.encode`.
         generator: what the regions are drawn with; torch's own if not given.
-
-    Returns:
-        For each image the regions drawn, with what the network should answer.
 
     Raises:
         ValueError: if there are not as many proposals as targets, or one of them is bad.

@@ -34,8 +34,7 @@ from frcnn_lessons.files import written_whole
 
 ColourSpace = Literal["rgb", "hsv", "lab", "rgi", "hue", "intensity"]
 
-COLOUR_BINS = 25
-ORIENTATIONS, TEXTURE_BINS = 8, 10
+COLOUR_BINS, ORIENTATIONS, TEXTURE_BINS = 25, 8, 10
 VERSION = 1  # part of the cache's key: raise it when a change in this file changes the boxes
 
 
@@ -49,7 +48,6 @@ class Strategy:
 
 
 def every_strategy(spaces: list[ColourSpace], scales: list[float], measures: list[str]) -> tuple[Strategy, ...]:
-    """Each colour space with each scale and each set of measures."""
     return tuple(Strategy(space, scale, letters) for space in spaces for scale in scales for letters in measures)
 
 
@@ -103,7 +101,7 @@ def proposals(
     """Boxes that may hold an object, the most promising first; take the first n where n are wanted.
 
     Args:
-        image: RGB, 0..1.
+        image: RGB, 0..1; what is no such image is refused with a TypeError or ValueError.
         settings: SINGLE gives some 300 boxes a photograph, FAST 1,500 and QUALITY 7,000. In time they are to each other
             about as 1 : 4 : 16.
         generator: for the random part of the order (see `rank`); by default a fresh one with seed 0, so that a
@@ -113,20 +111,14 @@ def proposals(
 
     Returns:
         Different boxes inside the image, none of them empty; the whole image is always one of them.
-
-    Raises:
-        TypeError, ValueError: the image is not what the course calls an image; the message says what is wrong.
     """
     _check_image(image)
-    if cache is None:
-        boxes, positions = search(image, settings)
-    else:
-        path = Path(cache) / f"{_key(image, settings)}.npz"
-        found = _stored(path)
-        boxes, positions = found or search(image, settings)
-        if found is None:
-            with written_whole(path) as temporary:
-                np.savez(temporary, boxes=boxes, positions=positions)
+    path = None if cache is None else Path(cache) / f"{_key(image, settings)}.npz"
+    found = None if path is None else _stored(path)
+    boxes, positions = found or search(image, settings)
+    if path is not None and found is None:
+        with written_whole(path) as temporary:
+            np.savez(temporary, boxes=boxes, positions=positions)
     return torch.from_numpy(rank(boxes, positions, generator or np.random.default_rng(0)))
 
 
@@ -185,10 +177,8 @@ def colour_space(rgb: Float32[ndarray, "h w 3"], name: ColourSpace) -> Float32[n
     other range leave bins empty and make all regions look alike.
     """
     intensity = rgb.mean(axis=2, keepdims=True)  # (h, w, 1)
-    if name == "rgb":
-        return rgb
-    if name == "intensity":
-        return intensity
+    if name in ("rgb", "intensity"):
+        return rgb if name == "rgb" else intensity
     if name == "rgi":  # the shares of red and of green, which a shadow leaves alone, and the intensity
         shares = rgb[..., :2] / np.maximum(3 * intensity, 1e-6)
         return np.concatenate([shares, intensity], axis=2)
@@ -206,9 +196,7 @@ def initial_segments(
 ) -> Int64[ndarray, "h w"]:
     """Cut the picture into small even pieces, numbered 0..R-1 (Felzenszwalb and Huttenlocher).
 
-    Args:
-        pixels: values in 0..1, as `colour_space` gives them; scikit-image adapts `scale` to that range.
-        scale, sigma, min_size: see `Strategy` and `Settings`.
+    Pixels are in 0..1, to which scikit-image adapts `scale`. For the settings see `Strategy` and `Settings`.
     """
     if pixels.shape[:2] == (1, 1):  # scikit-image's code needs two pixels to compare
         return np.zeros((1, 1), dtype=np.int64)
@@ -217,19 +205,14 @@ def initial_segments(
 
 def describe(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> Regions:
     """Size, box and histograms of every segment."""
-    R = segments.max() + 1
-    label = segments.ravel()
+    label, R = segments.ravel(), segments.max() + 1
     y, x = np.indices(segments.shape).reshape(2, -1)
     left_top, right_bottom = np.full((2, R), x.size), np.zeros((2, R), dtype=x.dtype)
     for axis, coordinate in enumerate([x, y]):
         np.minimum.at(left_top[axis], label, coordinate)
         np.maximum.at(right_bottom[axis], label, coordinate + 1)  # pixel x reaches from edge x to edge x + 1
-    return Regions(
-        sizes=np.bincount(label).astype(np.float64),
-        boxes=np.concatenate([left_top, right_bottom]).T.astype(np.float64),
-        colour=colour_histograms(pixels, segments),
-        texture=texture_histograms(pixels, segments),
-    )
+    sizes, boxes = np.bincount(label).astype(np.float64), np.concatenate([left_top, right_bottom]).T.astype(np.float64)
+    return Regions(sizes, boxes, colour_histograms(pixels, segments), texture_histograms(pixels, segments))
 
 
 def colour_histograms(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> Float64[ndarray, "R D"]:
@@ -292,8 +275,7 @@ def similarity(
     """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 1, 3 to 6).
 
     Args:
-        regions: what a and b count in.
-        a, b: indices; they may share entries.
+        a, b: rows of `regions`; they may share entries.
         area: of the picture, in the pixels that `regions.sizes` counts.
         measures: letters of CTSF.
             C: what the colour histograms share (equation 1).
@@ -321,10 +303,8 @@ def similarity(
 def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF") -> Grouping:
     """Join the two most similar neighbours until one region is left (algorithm 1).
 
-    Args:
-        initial: the R initial regions.
-        pairs: which of them are neighbours; they must hang together.
-        measures: see `similarity`. Of equally similar pairs the one with the lowest numbers goes first.
+    All R initial regions must hang together by `pairs` of neighbours. Of equally similar pairs (see `similarity` for
+    the measures) the one with the lowest numbers goes first.
     """
     R, area = len(initial.sizes), initial.sizes.sum()
     regions = Regions(*(np.concatenate([rows, np.zeros((R - 1, *rows.shape[1:]))]) for rows in initial))
@@ -337,8 +317,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
     queue = [(-value, a, b) for value, (a, b) in zip(values.tolist(), pairs.tolist(), strict=True)]
     heapq.heapify(queue)  # its front is the lowest entry: hence the minus
     merges: list[tuple[int, int]] = []
-    similarities: list[float] = []
-    merged: set[int] = set()
+    similarities, merged = [], set[int]()
     while len(merges) < R - 1:
         value, a, b = heapq.heappop(queue)
         if a in merged or b in merged:
@@ -374,9 +353,6 @@ def segments_after(segments: Int64[ndarray, "h w"], merges: Int64[ndarray, "J 2"
     for j, pair in enumerate(merges[:steps]):
         region_of[np.isin(region_of, pair)] = R + j
     return region_of[segments]
-
-
-# --- border and cache ------------------------------------------------------------------------------------------
 
 
 def _check_image(image: Tensor) -> None:

@@ -23,21 +23,26 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import trange
 
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.batch import check_images
-from frcnn_lessons.rcnn import RCNN, FeatureNetwork, Regions, draw_batch
+from frcnn_lessons.rcnn import RCNN, Regions, draw_batch, head_layers
 from frcnn_lessons.roi_fast import spatial_pyramid_pool
 
 
-class PyramidNetwork(FeatureNetwork):
+class PyramidNetwork(nn.Module):
     """A CNN that looks at an image once, whatever the number of its regions.
 
-    Attributes:
-        levels: a region is pooled to n x n bins for each n of them.
-        enlarged: the CNN sees the image so many times as large.
+    Args:
+        classes, width: C, background not counted, and D.
+        levels: a region is pooled to n x n bins for each n of them. The paper's detector has (6, 3, 2, 1); small
+            vehicles have not so many cells.
+        enlarged: the CNN sees the image so many times as large. 2 halves the cells, as the image sees them, at four
+            times the cost. The paper has five sizes of the image and takes for each region the one that brings it
+            nearest to 224 x 224 (section 4.1).
+        generator: where the initial weights of the head are drawn from; torch's own when not given.
     """
 
     def __init__(
@@ -49,17 +54,10 @@ class PyramidNetwork(FeatureNetwork):
         width: int = 256,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Put a pyramid and a head on a backbone.
-
-        Args:
-            classes: C, background not counted.
-            levels: the paper's detector has (6, 3, 2, 1); small vehicles have not so many cells.
-            enlarged: 2 halves the cells, as the image sees them, at four times the cost. The paper has five sizes of
-                the image and takes for each region the one that brings it nearest to 224 x 224 (section 4.1).
-            width: D.
-            generator: where the initial weights of the head are drawn from; torch's own when not given.
-        """
-        super().__init__(backbone, backbone.channels * sum(n * n for n in levels), width, classes, 0.01, generator)
+        super().__init__()
+        self.backbone = backbone
+        inputs = backbone.channels * sum(n * n for n in levels)
+        self.hidden, self.classifier = head_layers(inputs, width, classes, 0.01, generator)
         self.levels, self.enlarged = tuple(levels), enlarged
 
     def forward(self, pooled: Float[Tensor, "R P"]) -> Float[Tensor, "R L"]:
@@ -83,7 +81,7 @@ def fine_tune(
     negatives: int = 96,
     generator: torch.Generator | None = None,
 ) -> list[float]:
-    """Train the head of the network to classify regions with softmax (section 4.1); same call as `rcnn.fine_tune`.
+    """Train the head of the network to classify regions with softmax (section 4.1).
 
     Arguments, result and refusals are those of `rcnn.fine_tune`, but for `learning_rate`, see `fine_tune_head`.
     """
@@ -107,13 +105,8 @@ def fine_tune_head(
 ) -> list[float]:
     """`fine_tune` when the pooled features are there already: they never change, so this is a network on a table.
 
-    Args:
-        pooled: of all regions of all images.
-        labels: their classes, 0 for background.
-        learning_rate: falls to 0 along half a cosine.
-
-    Returns:
-        The loss of every step.
+    Features and labels (0 for background) are those of all regions of all images; `learning_rate` falls to 0 along
+    half a cosine. Returns the loss of every step.
     """
     optimiser = torch.optim.AdamW([*network.hidden.parameters(), *network.classifier.parameters()], learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

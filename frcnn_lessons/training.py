@@ -48,9 +48,13 @@ WRONG_BATCHES = (
     "batches must be (images, targets) or (images, targets, proposals), with one of each for every image; make the "
     "DataLoader with datasets.batches(), or pass collate_fn=collate"
 )
+AFTER_EPOCH = (
+    "The weights are those after that epoch, also in a checkpoint, from which resume=True repeats only the validation"
+)
 NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
 
 Columns = dict[str, list[float]]
+Generators = Mapping[str, torch.Generator]
 
 
 @dataclass
@@ -69,9 +73,6 @@ class History:
     validation: Columns = field(default_factory=dict)
 
 
-# --- the loop -----------------------------------------------------------------------------------------------------
-
-
 def train(
     model: nn.Module,
     loader: DataLoader,
@@ -81,7 +82,7 @@ def train(
     device: torch.device | str = "cpu",
     checkpoint: Path | str | None = None,
     resume: bool = False,
-    generators: Mapping[str, torch.Generator] | None = None,
+    generators: Generators | None = None,
     on_step: Callable[[History], None] | None = None,
     after_epoch: Callable[[History], None] | None = None,
 ) -> History:
@@ -91,10 +92,8 @@ def train(
         model: trained in place and moved to `device`. Parameters with `requires_grad` False stay as they are. A part
             that must stay in evaluation overrides `train`, as `Backbone` does.
         loader: batches `(images, targets)`, as `datasets.collate` makes them, or `(images, targets, proposals)`.
-        settings: see `Settings`.
         validation: batches of the same kind. After each epoch their losses are computed, with batch norm and dropout
             in evaluation; weights, statistics and generators do not change.
-        device: where to compute.
         checkpoint: a file that always holds the state after the last epoch whose steps are all done. It is written
             before the validation, which may fail, and again when `after_epoch` is done, each time as a whole, so that
             a kill at any moment leaves a good one.
@@ -155,7 +154,7 @@ def train(
         while training.epoch < settings.epochs:
             model.train()
             rows: list[dict[str, float]] = []
-            counts: list[int] = []
+            counts = []
             before = torch.get_rng_state()
             for batch in loader:
                 row = training.step(_moved(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
@@ -183,12 +182,7 @@ class _Training:
     """All that changes during a training, so that it can be saved and restored as one."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        loader: DataLoader,
-        settings: Settings,
-        device: torch.device,
-        generators: Mapping[str, torch.Generator],
+        self, model: nn.Module, loader: DataLoader, settings: Settings, device: torch.device, generators: Generators
     ) -> None:
         self.model, self.settings, self.device = model, settings, device
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -199,12 +193,8 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
         self.generators = {**generators_of(model, loader), **generators}
         # What must be the same in a checkpoint for this training to be the one to go on with.
-        self.plan = {
-            **asdict(settings),
-            **settings_of(model),
-            "steps an epoch": len(loader),
-            "trained parameters": list(self.trained),
-        }
+        sizes = {"steps an epoch": len(loader), "trained parameters": list(self.trained)}
+        self.plan = {**asdict(settings), **settings_of(model), **sizes}
         # Epochs whose steps are done; whether validation and `after_epoch` of the last of them are done as well.
         self.epoch, self.measured = 0, True
         self.history = History()
@@ -229,8 +219,7 @@ class _Training:
             raise _blame(error, where, batch, "The step was not made") from error
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.trained.values(), self.settings.clip_norm, norm)
-        rate = self.optimiser.param_groups[0]["lr"]
-        scale = self.scaler.get_scale()
+        rate, scale = self.optimiser.param_groups[0]["lr"], self.scaler.get_scale()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.scaler.get_scale() >= scale:  # a smaller one says that the step was left out
@@ -259,12 +248,7 @@ class _Training:
                 try:
                     rows.append(self._losses(*moved)[1])
                 except (FloatingPointError, ValueError) as error:
-                    where = f"the validation after epoch {self.epoch}"
-                    outcome = (
-                        "The weights are those after that epoch, also in a checkpoint, from which resume=True repeats "
-                        "only the validation"
-                    )
-                    raise _blame(error, where, batch, outcome) from error
+                    raise _blame(error, f"the validation after epoch {self.epoch}", batch, AFTER_EPOCH) from error
                 counts.append(len(batch[0]))
         if not rows:
             raise ValueError("the validation DataLoader has no batches: pass validation=None to do without")
@@ -272,7 +256,9 @@ class _Training:
 
     def _losses(self, images: Any, targets: Any, *proposals: Any) -> tuple[Tensor, dict[str, float]]:
         """Compute the losses of a batch: their sum, and all of them as the history keeps them."""
-        with self._autocast():
+        precision = self.settings.precision
+        dtype = None if precision == "float32" else getattr(torch, precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             losses = self.model(images, targets=targets, **_named(proposals))
         total = torch.stack([value.float() for name, value in losses.items() if name != NO_LOSS]).sum()
         values = {name: float(value.detach()) for name, value in {**losses, "total": total}.items()}
@@ -280,11 +266,6 @@ class _Training:
             if name != NO_LOSS and not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value}")
         return total, values
-
-    def _autocast(self) -> torch.autocast:
-        precision = self.settings.precision
-        enabled = precision != "float32"
-        return torch.autocast(self.device.type, getattr(torch, precision) if enabled else None, enabled=enabled)
 
     def save(self, path: Path | None) -> None:
         """Write everything, whole or not at all, if there is a place for it."""
@@ -324,25 +305,18 @@ class _Training:
         self.epoch, self.measured = content["epoch"], content["measured"]
 
 
-# --- using a trained detector -------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def predict(
     model: nn.Module, loader: DataLoader, device: torch.device | str = "cpu"
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Any]]]:
     """Run a detector over all images: what `metrics.evaluate_voc(*predict(model, loader))` wants.
 
-    Args:
-        model: moved to `device`; in evaluation meanwhile, and afterwards as it was.
-        loader: batches as for `train`.
+    The model is moved to `device`; it is in evaluation meanwhile, and afterwards as it was. Batches are as for `train`;
+    others are a ValueError.
 
     Returns:
         predictions: for each image `boxes`, `labels` and `scores`, on the CPU.
         targets: for each image, as the DataLoader gave them.
-
-    Raises:
-        ValueError: the DataLoader gives no such batches.
     """
     _check_collate(loader)
     model.to(device)
@@ -357,24 +331,19 @@ def predict(
     return predictions, targets
 
 
-# --- pieces -------------------------------------------------------------------------------------------------------
-
-
-def _named(proposals: Sequence[Any]) -> dict[str, Any]:
-    """By name, because detectors do not agree on the place of this argument."""
+def _named(proposals: Sequence[Any]) -> dict[str, Any]:  # as detectors do not agree on the place of this argument
     return {"proposals": proposals[0]} if proposals else {}
 
 
 def _blame(error: FloatingPointError | ValueError, where: str, batch: Sequence[Any], outcome: str) -> Exception:
     """Make the error anew, saying for which images: a refused batch, or numbers that went wrong."""
-    targets = batch[1]
     names = [
         str(target["image_id"]) if isinstance(target, Mapping) and "image_id" in target else f"number {i} of the batch"
-        for i, target in enumerate(targets)
+        for i, target in enumerate(batch[1])
     ]
     if isinstance(error, ValueError):
         return ValueError(f"{error} (images of this batch: {', '.join(names)})")
-    images = [f"{name} with boxes {target['boxes'].tolist()}" for name, target in zip(names, targets, strict=True)]
+    images = [f"{name} with boxes {target['boxes'].tolist()}" for name, target in zip(names, batch[1], strict=True)]
     return FloatingPointError(
         f"{error} in {where}, for the images {'; '.join(images)}. {outcome}. "
         "Look for boxes without area or outside the image, or lower the learning rate"
@@ -416,9 +385,8 @@ def _means(rows: Sequence[Mapping[str, float]], counts: Sequence[int]) -> dict[s
     for row in rows:
         if row.keys() != rows[0].keys():
             raise ValueError(f"a detector must report the same losses each time, not {list(rows[0])} and {list(row)}")
-    return {
-        name: sum(row[name] * count for row, count in zip(rows, counts, strict=True)) / sum(counts) for name in rows[0]
-    }
+    weighted = list(zip(rows, counts, strict=True))
+    return {name: sum(row[name] * count for row, count in weighted) / sum(counts) for name in rows[0]}
 
 
 @contextmanager
