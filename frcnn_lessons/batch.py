@@ -64,9 +64,6 @@ OVERSHOOT = 1e-3
 """By so much may a pixel lie outside of 0..1: resizing goes beyond by a trace."""
 
 
-# --- into the detector -----------------------------------------------------------------------------------------------
-
-
 class Batch(NamedTuple):
     """What the gate lets in.
 
@@ -153,9 +150,6 @@ def _on(device: torch.device, target: Target) -> Target:
     return moved
 
 
-# --- and out again ---------------------------------------------------------------------------------------------------
-
-
 def in_stored_image(found: Detections, size: tuple[int, int], stored_size: tuple[int, int]) -> Detections:
     """Detections with their boxes in pixels of the image as it is stored, before it was resized.
 
@@ -168,16 +162,13 @@ def in_stored_image(found: Detections, size: tuple[int, int], stored_size: tuple
     return {**found, "boxes": found["boxes"] * found["boxes"].new_tensor([x, y, x, y])}
 
 
-# --- what is checked -------------------------------------------------------------------------------------------------
-
 Claim = tuple[Bool[Tensor, ""], Callable[[], object]]
 """What must be true of the data, and the sentence (or what raises it) if it is not."""
 
 
 def hold(claims: Iterable[Claim]) -> None:
     """Read all claims from the device at once; raise a ValueError with the sentence of the first false one."""
-    claims = list(claims)
-    if not claims:
+    if not (claims := list(claims)):
         return
     where = claims[0][0].device
     for true, (_, otherwise) in zip(torch.stack([one.to(where) for one, _ in claims]).tolist(), claims, strict=True):

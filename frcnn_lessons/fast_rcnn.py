@@ -71,9 +71,6 @@ class HeadSettings:
         check_settings(self)
 
 
-# --- the head ------------------------------------------------------------------------------------------------------
-
-
 class RoIHead(nn.Module):
     """From a feature map and regions to class scores and boxes.
 
@@ -286,9 +283,6 @@ def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
     second.weight = nn.Parameter(U[:, :rank].contiguous())  # (u, t)
     second.bias = nn.Parameter(layer.bias.detach().clone())
     return nn.Sequential(first, second)
-
-
-# --- the detector --------------------------------------------------------------------------------------------------
 
 
 class FastRCNN(nn.Module):

@@ -66,9 +66,6 @@ class RPNSettings:
         check_settings(self)
 
 
-# --- the network -----------------------------------------------------------------------------------------------------
-
-
 class RPNHead(nn.Module):
     """From a feature map to one score and one box for every anchor.
 
@@ -221,9 +218,6 @@ class RPN(nn.Module):
         return [found for found, _ in pairs], [scores for _, scores in pairs]
 
 
-# --- what the network should say -------------------------------------------------------------------------------------
-
-
 class AnchorTargets(NamedTuple):
     """What the network should answer for the anchors of one image.
 
@@ -303,9 +297,6 @@ def anchor_targets_core(
     return AnchorTargets(verdict, matched, deltas)
 
 
-# --- the loss --------------------------------------------------------------------------------------------------------
-
-
 def rpn_loss(
     objectness: Float[Tensor, "N T"],
     deltas: Float[Tensor, "N T 4"],
@@ -354,9 +345,6 @@ def rpn_loss(
         "loss_objectness": F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / drawn,
         "loss_rpn_box_reg": box_weight * box_loss / (locations or drawn),
     }
-
-
-# --- the proposal layer ----------------------------------------------------------------------------------------------
 
 
 def proposals(
