@@ -240,6 +240,7 @@ def summing_dtype(x: Tensor) -> torch.dtype:
 def check_pooling(
     features: Float[Tensor, "N C H W"], regions: Regions, output_size: int | tuple[int, int], spatial_scale: float
 ) -> None:
+    """Refuse regions that do not fit the maps, with one sentence that says what is wrong."""
     if min(pair(output_size)) < 1:
         raise ValueError(f"output_size must be 1 or more bins each way; got {output_size}")
     if features.ndim != 4:

@@ -48,6 +48,7 @@ class Strategy:
 
 
 def every_strategy(spaces: list[ColourSpace], scales: list[float], measures: list[str]) -> tuple[Strategy, ...]:
+    """All combinations of colour spaces, scales and measures."""
     return tuple(Strategy(space, scale, letters) for space in spaces for scale in scales for letters in measures)
 
 

@@ -341,10 +341,11 @@ def _objects(
 def _image_path(images: Path, image_id: str, tree: ElementTree.Element, where: Path) -> Path:
     """The image of an annotation; see `VOCDataset`."""
     filename = (tree.findtext("filename") or "").strip()
-    folder, _, base = image_id.rpartition("/")  # an annotation in a sub-folder: its image may lie in one, too
+    # An annotation in a sub-folder: its image may lie in a folder of that name, or among all.
+    folder, _, base = image_id.replace("\\", "/").rpartition("/")
     named = own = None
-    for place in dict.fromkeys((images / folder, images)):
-        named = named or (file_inside(place, filename, str(where)) if filename else None)
+    for place, name in ((images / folder, filename), (images, filename), (images, filename.rpartition("/")[2])):
+        named = named or (file_inside(place, name, str(where)) if name else None)
         own = own or image_inside(place, base, str(where))
     if named and own and same_name(named.stem) != same_name(own.stem):
         raise DataError(f"{where}: <filename> says {named.name}, but there is a {own.name} too; correct <filename>")

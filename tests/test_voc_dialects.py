@@ -1,0 +1,214 @@
+"""What tools and people write who have never read VOC's documentation: read where it is clear, refused by name else.
+
+Each kind was reported in public for some reader or other; a reader that guesses loses images or objects in silence.
+"""
+
+import re
+import unicodedata
+import warnings
+
+import pytest
+from test_voc import CAR, add_image, image_set
+
+from frcnn_lessons.datasets import DataError, VOCDataset
+from frcnn_lessons.datasets.reading import names_for
+
+
+def folder(tmp_path, *names):
+    for name in names:
+        add_image(tmp_path, name, [CAR])
+    return tmp_path
+
+
+def rewrite(root, old, new, name="a"):
+    path = root / "Annotations" / f"{name}.xml"
+    text = path.read_text()
+    assert re.search(old, text), "the test changes nothing"
+    path.write_text(re.sub(old, new, text))
+
+
+def flags(root):
+    return [bool(sample.difficult[0]) for sample in VOCDataset(root, None)]
+
+
+# --- image lists -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [" 1", " 0", " -1", " -1.5", " 2"])
+def test_a_name_may_end_like_a_mark(tmp_path, end):
+    # "car -1" used to be the image "car", marked as without a car: left out, without a word.
+    root = folder(tmp_path, f"car{end}", "car 2", "car")
+    image_set(root, "train", f"car{end}\ncar\n")
+    assert VOCDataset(root, "train").ids == (f"car{end}", "car")
+
+
+def test_the_same_name_with_and_without_a_number_are_two_images_in_two_sets(tmp_path):
+    root = folder(tmp_path, "photo", "photo 1", "photo 0")
+    image_set(root, "train", "photo 1\n")
+    image_set(root, "val", "photo\nphoto 0\n")
+    assert (VOCDataset(root, "train").ids, VOCDataset(root, "val").ids) == (("photo 1",), ("photo", "photo 0"))
+
+
+def test_marks_count_in_the_list_of_one_class(tmp_path):
+    root = folder(tmp_path, "a", "b", "c")
+    image_set(root, "car_train", "a  1\nb -1\nc  0\n")
+    image_set(root, "tram_train", "a -1\nb 1\n")  # a class of one's own: every line is marked
+    assert VOCDataset(root, "car_train").ids == ("a", "c")
+    assert VOCDataset(root, "tram_train").ids == ("b",)
+
+
+def test_a_mark_in_another_list_is_part_of_a_name_that_is_missing(tmp_path):
+    root = folder(tmp_path, "a", "b")
+    image_set(root, "train", "a -1\nb\n")
+    with pytest.raises(DataError, match=r"a -1\.xml: image set 'train' names this file, but it is missing"):
+        VOCDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    "line", ["a.jpg", "a.JPG", "a.xml", "/data/VOC/JPEGImages/a.jpg", r"C:\VOC\JPEGImages\a.jpg", "a\t", "\ufeffa"]
+)
+def test_a_line_may_hold_an_ending_or_the_path_of_another_machine(tmp_path, line):
+    root = folder(tmp_path, "a")
+    image_set(root, "train", f"{line}\r\n")
+    assert VOCDataset(root, "train").ids == ("a",)
+
+
+@pytest.mark.parametrize(("on_disk", "listed"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_an_accent_may_be_written_in_two_ways(tmp_path, on_disk, listed):
+    root = folder(tmp_path, unicodedata.normalize(on_disk, "café"))
+    image_set(root, "train", unicodedata.normalize(listed, "café") + "\n")
+    assert len(VOCDataset(root, "train")[0].boxes) == 1
+
+
+def test_names_for_says_what_a_line_may_mean():
+    assert list(names_for("a.b.jpg", (".jpg",))) == ["a.b.jpg", "a.b"]
+    assert list(names_for("/x/a.jpg", (".jpg",))) == ["/x/a.jpg", "/x/a", "a.jpg", "a"]
+    assert list(names_for("A_001.mp4#t=0", (".jpg",))) == ["A_001.mp4#t=0"]
+
+
+# --- where annotations lie ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flat_images", [False, True])
+def test_annotations_in_sub_folders_are_read(tmp_path, flat_images):
+    root = folder(tmp_path, "a", "job/b")
+    if flat_images:
+        (root / "JPEGImages" / "job" / "b.jpg").rename(root / "JPEGImages" / "b.jpg")
+    image_set(root, "train", "job/b\n")
+    image_set(root, "val", "job\\b\n")
+    for name in ("train", "val"):
+        assert VOCDataset(root, name).ids[0].replace("\\", "/") == "job/b"
+        assert VOCDataset(root, name).classes == ("car",)
+    assert sorted(VOCDataset(root, None).ids) == ["a", "job/b"]
+
+
+def test_an_ending_in_capitals_and_hidden_files(tmp_path):
+    root = folder(tmp_path, "a")
+    (root / "Annotations" / "a.xml").rename(root / "Annotations" / "a.XML")
+    for name in (".a.xml", ".checkpoints/b.xml"):
+        (root / "Annotations" / name).parent.mkdir(exist_ok=True)
+        (root / "Annotations" / name).write_text("junk")
+    assert VOCDataset(root, None).ids == ("a",)
+
+
+@pytest.mark.parametrize("stray", ["<annotations/>", "not XML at all", "<annotation><object/></annotation>"])
+def test_what_no_list_names_cannot_refuse_a_listed_set(tmp_path, stray):
+    root = folder(tmp_path, "a")
+    (root / "Annotations" / "annotations.xml").write_text(stray)
+    image_set(root, "train", "a\n")
+    assert VOCDataset(root, "train").ids == ("a",)
+    with pytest.raises(DataError, match=r"annotations\.xml"):
+        VOCDataset(root, None)
+
+
+@pytest.mark.parametrize("filename", ["/home/ada/VOC/a.jpg", r"C:\data\a.jpg", "/somewhere/else.jpg", "../x/../a.jpg"])
+def test_a_filename_of_another_machine_is_its_last_part_or_nothing(tmp_path, filename):
+    root = folder(tmp_path, "a")
+    rewrite(root, "<filename>.*</filename>", f"<filename>{filename}</filename>".replace("\\", r"\\"))
+    if filename.startswith(".."):
+        with pytest.raises(DataError, match="lies outside"):
+            VOCDataset(root, None)
+    else:
+        assert len(VOCDataset(root, None)) == 1
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path):
+    root = folder(tmp_path / "own", "a")
+    elsewhere = tmp_path / "elsewhere"
+    (root / "JPEGImages").rename(elsewhere)
+    (root / "JPEGImages").mkdir()
+    (root / "JPEGImages" / "a.jpg").symlink_to(elsewhere / "a.jpg")
+    assert VOCDataset(root, None)[0].image.shape == (3, 30, 40)
+    (root / "JPEGImages" / "a.jpg").unlink()
+    (root / "JPEGImages").rmdir()
+    (root / "JPEGImages").symlink_to(elsewhere)
+    assert VOCDataset(root, None)[0].image.shape == (3, 30, 40)
+
+
+# --- tags --------------------------------------------------------------------------------------------------------
+
+
+def test_tags_in_capitals_are_tags(tmp_path):
+    root = folder(tmp_path, "a")
+    rewrite(root, "<(/?)(object|bndbox|difficult|name|xmin|annotation|size)>", lambda m: f"<{m[1]}{m[2].title()}>")
+    rewrite(root, "<Difficult>0", "<Difficult>1")
+    assert flags(root) == [True]
+
+
+@pytest.mark.parametrize("around", ["objects", "Objects", "items"])
+def test_objects_inside_one_more_element_are_objects(tmp_path, around):
+    root = folder(tmp_path, "a")
+    rewrite(root, r"(?s)(<object>.*</object>)", rf"<{around}>\1</{around}>")
+    assert len(VOCDataset(root, None)[0].boxes) == 1
+
+
+@pytest.mark.parametrize("change", [("object>", "thing>"), (r"(?s)<object>(.*)</object>", r"\1")])
+def test_a_box_that_belongs_to_no_object_is_refused_and_not_taught_as_background(tmp_path, change):
+    root = folder(tmp_path, "a", "b")
+    rewrite(root, *change)
+    with pytest.raises(DataError, match=r"a\.xml has 1 <bndbox> that belong to no <object>"):
+        VOCDataset(root, None, ["car"])
+
+
+def test_two_tags_that_differ_in_case_only_are_refused(tmp_path):
+    root = folder(tmp_path, "a")
+    rewrite(root, "<difficult>0</difficult>", "<difficult>0</difficult><Difficult>1</Difficult>")
+    with pytest.raises(DataError, match="has 2 <difficult>"):
+        VOCDataset(root, None)
+
+
+# --- flags -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", False), ("1", True), ("0.0", False), ("1.0", True), (" 1 ", True), ("", False), ("False", False),
+        ("TRUE", True), ("yes", True), ("No", False), ("01", True),
+    ],
+)  # fmt: skip
+def test_every_way_to_write_a_flag_is_read(tmp_path, text, expected):
+    root = folder(tmp_path, "a")
+    rewrite(root, "<difficult>0<", f"<difficult>{text}<")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert flags(root) == [expected]
+
+
+def test_words_that_are_no_flag_are_not_set_and_warned_of_once(tmp_path):
+    root = folder(tmp_path, "a", "b", "c")
+    for name, word in (("a", "Unspecified"), ("b", "2"), ("c", "Unspecified")):
+        rewrite(root, "<difficult>0<", f"<difficult>{word}<", name)
+    with pytest.warns(UserWarning, match="3 flags are neither 0 nor 1, such as 'Unspecified'") as caught:
+        assert not any(flag for sample in [VOCDataset(root, None)] for flag in sample.annotation(0)["difficult"])
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis", "big5"])
+def test_an_encoding_that_cannot_be_read_has_its_remedy(tmp_path, encoding):
+    root = folder(tmp_path, "a")
+    path = root / "Annotations" / "a.xml"
+    text = path.read_text().split("\n", 1)[1]
+    path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>\n{text}'.encode(encoding))
+    with pytest.raises(DataError, match=r"a\.xml: .*; save it as UTF-8"):
+        VOCDataset(root, None)
