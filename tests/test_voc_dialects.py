@@ -141,6 +141,10 @@ def test_links_to_images_and_folders_are_followed(tmp_path):
     assert VOCDataset(root, None)[0].image.shape == (3, 30, 40)
     (root / "JPEGImages" / "a.jpg").unlink()
     (root / "JPEGImages").rmdir()
+    (tmp_path / "labels").mkdir()
+    (root / "Annotations" / "a.xml").rename(tmp_path / "labels" / "a.xml")
+    (root / "Annotations" / "job").symlink_to(tmp_path / "labels")
+    (tmp_path / "labels" / "back").symlink_to(root / "Annotations")  # a circle
     (root / "JPEGImages").symlink_to(elsewhere)
     assert VOCDataset(root, None)[0].image.shape == (3, 30, 40)
 
@@ -199,7 +203,9 @@ def test_words_that_are_no_flag_are_not_set_and_warned_of_once(tmp_path):
     root = folder(tmp_path, "a", "b", "c")
     for name, word in (("a", "Unspecified"), ("b", "2"), ("c", "Unspecified")):
         rewrite(root, "<difficult>0<", f"<difficult>{word}<", name)
-    with pytest.warns(UserWarning, match="3 flags are neither 0 nor 1, such as 'Unspecified'") as caught:
+    with pytest.warns(
+        UserWarning, match=r"taken as not set: 3, such as .*a\.xml: object 1 \(car\): difficult 'Unspecified'"
+    ) as caught:
         assert not any(flag for sample in [VOCDataset(root, None)] for flag in sample.annotation(0)["difficult"])
     assert len(caught) == 1
 

@@ -13,7 +13,6 @@ import os
 import re
 import unicodedata
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -323,30 +322,24 @@ def check_span(low: float, high: float, low_name: str, high_name: str, where: st
         )
 
 
-def read_flag(text: str, odd: Counter[str]) -> bool:
+def read_flag(text: str | None) -> bool | None:
     """Read a flag such as VOC's `difficult` or Open Images' `IsGroupOf`: tools write 0, 0.0, False, no, or nothing.
 
-    Args:
-        text: what the file holds.
-        odd: counts the words that are no flag; such a flag is taken as not set, see `warn_of_flags`.
+    Returns:
+        None for any other text, for which the caller takes False and warns.
     """
-    word = text.strip().lower()
-    if word in ("", "false", "no", "f", "n"):
-        return False
-    if word in ("true", "yes", "t", "y"):
-        return True
+    word = (text or "").strip().lower()
+    words = {"": False, "false": False, "no": False, "f": False, "n": False, "true": True, "yes": True, "t": True}
+    if word in words:
+        return words[word]
     try:
-        value = float(word)
+        return {0.0: False, 1.0: True}.get(float(word))
     except ValueError:
-        value = math.nan
-    if value not in (0, 1):
-        odd[text.strip()] += 1
-    return value == 1
+        return None
 
 
-def warn_of_flags(source: Path, odd: Counter[str]) -> None:
-    """Warn once of all words that `read_flag` did not know."""
-    if odd:
-        word = odd.most_common(1)[0][0]
-        message = f"{source}: {odd.total()} flags are neither 0 nor 1, such as {word!r}; they were taken as not set"
+def warn_of_flags(source: Path, unread: Sequence[str]) -> None:
+    """Warn once of all flags that `read_flag` could not read; `unread` says where each stands and what it says."""
+    if unread:
+        message = f"{source}: flags that are neither 0 nor 1, taken as not set: {len(unread)}, such as {unread[0]}"
         warnings.warn(message, stacklevel=3)

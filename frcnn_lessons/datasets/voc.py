@@ -8,9 +8,9 @@ Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", a
 """
 
 import functools
+import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -103,7 +103,7 @@ class VOCDataset(AnnotatedImages):
         annotations, images = root / "Annotations", root / "JPEGImages"
         files = _annotation_files(annotations)
         ids = _image_ids(root, image_set, files, classes or ())
-        odd: Counter[str] = Counter()
+        unread: list[str] = []  # flags that are neither 0 nor 1
 
         @functools.cache  # each file is needed twice: for the class names and for its objects
         def parse(image_id: str) -> ElementTree.Element:
@@ -135,10 +135,10 @@ class VOCDataset(AnnotatedImages):
             if (owner := owners.setdefault(path, image_id)) != image_id:
                 raise DataError(f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>")
             size = check_image(path, max_pixels)
-            return record(image_id, path, size, _objects(tree, size, one_based, where, odd), labels, unknown)
+            return record(image_id, path, size, _objects(tree, size, one_based, where, unread), labels, unknown)
 
         super().__init__(root, classes, ids, read, transform, on_error, max_pixels)
-        warn_of_flags(root, odd)
+        warn_of_flags(root, unread)
 
 
 def write_annotation(
@@ -228,9 +228,19 @@ def _annotation_files(folder: Path) -> dict[str, Path]:
     """The annotations in a folder and those below it, by name without ending ("job/a"), sorted; no hidden ones (half
     written, macOS's own).
     """
-    files = (path for path in folder.rglob("*") if path.suffix.lower() == ".xml" and path.is_file())
-    named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-    return {same_name(name): named[name] for name in sorted(named) if not re.search(r"(^|/)\.", name)}
+    named: dict[str, Path] = {}
+    seen: set[str] = set()
+    for place, below, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder above it
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in files:
+            if name.lower().endswith(".xml") and not name.startswith("."):
+                path = Path(place) / name
+                named[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return {same_name(name): named[name] for name in sorted(named)}
 
 
 def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], classes: Sequence[str]) -> list[str]:
@@ -302,7 +312,7 @@ def _entries(tree: ElementTree.Element) -> list[ElementTree.Element]:
 
 
 def _objects(
-    tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path, odd: Counter[str]
+    tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path, unread: list[str]
 ) -> list[Found]:
     """The objects of an annotation, in pixels; `size` is (height, width) of the image itself."""
     size_tag = _child(tree, "size", str(where))
@@ -332,9 +342,12 @@ def _objects(
         check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
         check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
         flag = None if entry.find("difficult") is None else _child(entry, "difficult", label).text
+        difficult = read_flag(flag)
+        if difficult is None:
+            unread.append(f"{label}: difficult {flag!r}")
         first = 1 if one_based else 0
         box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
-        objects.append(Found(label, name, box, read_flag(flag or "", odd)))
+        objects.append(Found(label, name, box, bool(difficult)))
     return objects
 
 
