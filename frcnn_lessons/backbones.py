@@ -85,8 +85,21 @@ class Backbone(nn.Module):
 
         Args:
             images: RGB, 0..1, all of one size; at least `stride` pixels each way.
+
+        Raises:
+            ValueError: in training, a map of a single cell, which has no variance for a batch norm to learn from.
         """
-        return self.stages(self.normalise(images))
+        try:
+            return self.stages(self.normalise(images))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # what torch's batch norm says
+                raise
+            N, _, H, W = images.shape
+            raise ValueError(
+                f"a batch of {N} image of {H} x {W} pixels is too small to train this backbone: its map has one cell, "
+                "and batch norm needs two; leave such images out, or freeze the batch norm with "
+                "backbone.freeze(batch_norm=True)"
+            ) from error
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
         """The same as `features`, for `nn.Sequential` and hooks."""

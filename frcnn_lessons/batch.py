@@ -60,40 +60,32 @@ Losses = dict[str, Tensor]
 """Named losses, to be added up (an "accuracy" is not)."""
 
 
+OVERSHOOT = 1e-3
+"""By so much may a pixel lie outside of 0..1: resizing goes beyond by a trace."""
+
+
 # --- into the detector -----------------------------------------------------------------------------------------------
-
-
-class Padded(NamedTuple):
-    """Images of different sizes in one tensor.
-
-    Attributes:
-        pixels: each image at the top left, the rest in the colour of "nothing".
-        sizes: (height, width) of each image without that rest.
-    """
-
-    pixels: Float[Tensor, "N 3 H W"]
-    sizes: list[tuple[int, int]]
 
 
 class Batch(NamedTuple):
     """What the gate lets in.
 
     Attributes:
-        pixels, sizes: the images, see `Padded`.
+        pixels: images of different sizes in one tensor: each at the top left, the rest in the colour of "nothing".
+        sizes: (height, width) of each image without that rest.
         targets: in training, of each image, on its device, with labels as int64; None in evaluation.
         proposals: of each image, on its device; none for a detector that makes its own.
     """
 
     pixels: Float[Tensor, "N 3 H W"]
     sizes: list[tuple[int, int]]
-    targets: list[Target] | None
-    proposals: list[Tensor]
+    targets: list[Target] | None = None
+    proposals: Proposals = ()
 
 
 def admit(
     images: Images,
     backbone: nn.Module,
-    *,
     targets: Targets | None = None,
     proposals: Proposals | None = None,
     classes: int | None = None,
@@ -102,10 +94,9 @@ def admit(
     """Check what comes into a detector and lay it out for the backbone.
 
     Args:
-        images: RGB, 0..1, of any sizes.
         backbone: what the images are padded for, see `pad_images`.
-        targets: of each image; looked at in training only.
-        proposals: of each image, for a detector that does not make its own.
+        targets: looked at in training only.
+        proposals: for a detector that does not make its own.
         classes: C; None for a network that does not learn classes, whose targets need no labels.
         training: whether losses are to be computed.
 
@@ -114,9 +105,10 @@ def admit(
     """
     check_inputs(images, targets, proposals, classes, training)
     device = images[0].device
-    learned = [_on(device, target) for target in targets] if training and targets is not None else None
-    regions = [of_image.to(device) for of_image in proposals or []]
-    return Batch(*pad_images_core(images, backbone), learned, regions)
+    return pad_images_core(images, backbone)._replace(
+        targets=[_on(device, target) for target in targets] if training and targets is not None else None,
+        proposals=[of_image.to(device) for of_image in proposals or ()],
+    )
 
 
 def need_proposals(detector: str, images: Images, proposals: Proposals | None) -> Proposals:
@@ -128,29 +120,24 @@ def need_proposals(detector: str, images: Images, proposals: Proposals | None) -
     return proposals
 
 
-def pad_images(images: Images, backbone: nn.Module) -> Padded:
+def pad_images(images: Images, backbone: nn.Module) -> Batch:
     """Put images of different sizes into one tensor; nothing is scaled and the corner stays, so boxes stay valid.
 
-    Args:
-        images: RGB, 0..1.
-        backbone: height and width become multiples of its `stride`, or a map that rounds down would lose the last rows
-            and columns; the rest gets the colour `normalise.mean`, which is 0 for the network.
-
-    Raises:
-        ValueError: if they are no RGB images in 0..1.
+    Height and width become multiples of the backbone's `stride`, or a map that rounds down would lose the last rows and
+    columns; what is added gets the colour `normalise.mean`, which is 0 for the network.
     """
     check_images(images)
     return pad_images_core(images, backbone)
 
 
-def pad_images_core(images: Images, backbone: Any) -> Padded:
+def pad_images_core(images: Images, backbone: Any) -> Batch:
     """`pad_images`, of images that have been checked."""
     sizes = image_sizes(images)
     H, W = (math.ceil(max(side) / backbone.stride) * backbone.stride for side in zip(*sizes, strict=True))
     pixels = backbone.normalise.mean[:, None, None].expand(len(images), 3, H, W).clone()
     for padded, image, (height, width) in zip(pixels, images, sizes, strict=True):
         padded[:, :height, :width] = image
-    return Padded(pixels, sizes)
+    return Batch(pixels, sizes)
 
 
 def image_sizes(images: Images) -> list[tuple[int, int]]:
@@ -253,9 +240,9 @@ def _images(images: Images) -> Iterator[Claim]:
 
 def _image(image: Any, name: str) -> Iterator[Claim]:
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{_hint(image)}")
+        raise ValueError(f"{name} must be a tensor of (3, height, width), RGB; got {kind(image)}{shape_hint(image)}")
     low, high = image.aminmax()
-    in_range = ~((low < -1e-3) | (high > 1 + 1e-3))  # resizing overshoots by a trace
+    in_range = ~((low < -OVERSHOOT) | (high > 1 + OVERSHOOT))
     yield (
         in_range if image.is_floating_point() else torch.zeros_like(in_range),
         lambda: (
@@ -344,15 +331,18 @@ def _in_image(value: Tensor, size: tuple[int, int], name: str) -> Iterator[Claim
     )
 
 
-def _hint(image: Any) -> str:
-    """What somebody may have meant who hands in another shape."""
-    if isinstance(image, Tensor) and image.ndim == 3:
-        if image.shape[2] in (3, 4):
-            return " (channels last? use image.permute(2, 0, 1))"
-        if image.shape[0] == 4:
-            return " (with alpha? use image[:3])"
-        if image.shape[0] == 1:
-            return " (grey? use image.expand(3, -1, -1))"
+def shape_hint(image: Any) -> str:
+    """What somebody may have meant who hands in another shape; nothing if nothing comes to mind."""
+    if not isinstance(image, Tensor) or image.numel() == 0:
+        return ""
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1):
+        return " (grey? use image.expand(3, -1, -1))"
+    if image.ndim == 3 and image.shape[2] in (1, 3, 4):
+        return " (channels last? use image.permute(2, 0, 1))"
+    if image.ndim == 3 and image.shape[0] == 4:
+        return " (with alpha? use image[:3])"
+    if image.ndim == 4:
+        return " (a batch? give one image, batch[0])"
     return ""
 
 

@@ -99,8 +99,7 @@ class RoIHead(nn.Module):
         """Make a head with random weights.
 
         Args:
-            channels: K of the feature map.
-            stride: pixels of the image for one step on the map.
+            channels, stride: of the feature map, see `Backbone`.
             classes: C, background not counted.
             settings: `HeadSettings()` if not given.
             generator: where the weights, and later the regions of each step, are drawn from; torch's own if not given.
@@ -190,18 +189,11 @@ class RoIHead(nn.Module):
         Args:
             proposals: of each image, xyxy in pixels; none gives no detections.
             image_sizes: (height, width) of each image, without what it was padded with.
-
-        Raises:
-            FloatingPointError: if a score or delta is not a finite number.
         """
         scores, deltas = self(features, proposals)
-        _check_finite(scores, deltas)
         counts = [len(regions) for regions in proposals]
         of_images = zip(scores.split(counts), deltas.split(counts), proposals, image_sizes, strict=True)
-        return [
-            detections_core(of_regions, corrections, regions, size, self.settings)
-            for of_regions, corrections, regions, size in of_images
-        ]
+        return [detections(s, d, regions, size, self.settings) for s, d, regions, size in of_images]
 
 
 def multi_task_loss(
@@ -255,18 +247,9 @@ def detections(
     Raises:
         FloatingPointError: if a score or delta is not a finite number.
     """
-    _check_finite(scores, deltas)
-    return detections_core(scores, deltas, regions, image_size, settings)
-
-
-def detections_core(
-    scores: Float[Tensor, "R L"],
-    deltas: Float[Tensor, "R B 4"],
-    regions: Float[Tensor, "R 4"],
-    image_size: tuple[int, int],
-    settings: HeadSettings,
-) -> Detections:
-    """`detections`, of what has been checked."""
+    if not (scores.isfinite().all() & deltas.isfinite().all()):
+        # NaN scores are below every threshold: there would be no detections, and no word about why.
+        raise FloatingPointError("class scores or deltas are not finite numbers (look at the image and the weights)")
     # In float32 even under mixed precision: bfloat16 has so few digits that good scores would all be 1.0.
     probability = scores.float().softmax(dim=1)
     classes = slice(1, None)  # background is no detection
@@ -280,12 +263,6 @@ def detections_core(
         limit=settings.detections,
         weights=DELTA_WEIGHTS,
     )
-
-
-def _check_finite(scores: Tensor, deltas: Tensor) -> None:
-    """NaN scores are below every threshold: there would be no detections, and no word about why."""
-    if not (scores.isfinite().all() & deltas.isfinite().all()):
-        raise FloatingPointError("class scores or deltas are not finite numbers (look at the image and the weights)")
 
 
 def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
@@ -341,14 +318,8 @@ class FastRCNN(nn.Module):
         Raises:
             ValueError: if images, proposals or, in training, targets are missing, not one for each image, or bad.
         """
-        batch = admit(
-            images,
-            self.backbone,
-            targets=targets,
-            proposals=need_proposals("Fast R-CNN", images, proposals),
-            classes=self.head.classes,
-            training=self.training,
-        )
+        proposals = need_proposals("Fast R-CNN", images, proposals)
+        batch = admit(images, self.backbone, targets, proposals, self.head.classes, self.training)
         features = self.backbone.features(batch.pixels)  # (N, K, h, w)
         if batch.targets is not None:
             return self.head.losses_core(features, batch.proposals, batch.targets)

@@ -76,7 +76,7 @@ class FasterRCNN(nn.Module):
         Raises:
             ValueError: if images or, in training, targets are missing, not one for each image, or bad.
         """
-        batch = admit(images, self.backbone, targets=targets, classes=self.head.classes, training=self.training)
+        batch = admit(images, self.backbone, targets, classes=self.head.classes, training=self.training)
         features = self.backbone.features(batch.pixels)  # (N, K, h, w)
         rpn = self.rpn(features, batch.targets, batch.sizes)
         proposals, _ = self.rpn.propose(rpn, batch.sizes)  # (P, 4) of each image; no gradient flows through them

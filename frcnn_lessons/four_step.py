@@ -17,19 +17,20 @@ Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): section 3.2, "4-Ste
 Letters: N images, K channels of a map of h x w cells, P proposals.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.batch import Detections, Images, Losses, Targets, admit
-from frcnn_lessons.fast_rcnn import HeadSettings, RoIHead
+from frcnn_lessons.fast_rcnn import RoIHead
 from frcnn_lessons.faster_rcnn import FasterRCNN
-from frcnn_lessons.rpn import RPN, RPNSettings
+from frcnn_lessons.rpn import RPN
 from frcnn_lessons.training import History, Settings, train
 
 
@@ -102,54 +103,50 @@ class DetectionNetwork(nn.Module):
 
 
 def four_step(
-    backbones: tuple[Backbone, Backbone],
-    classes: int,
+    model: FasterRCNN,
+    first_backbone: Backbone,
     loader: DataLoader,
     settings: Sequence[Settings],
     *,
-    rpn_settings: RPNSettings | None = None,
-    head_settings: HeadSettings | None = None,
-    generator: Generator | None = None,
-    device: torch.device | str = "cpu",
     checkpoints: Path | str | None = None,
     resume: bool = False,
-    generators: Mapping[str, Generator] | None = None,
-    on_step: Callable[[int, History], None] | None = None,
-    after_step: Callable[[int, nn.Module, History], None] | None = None,
-) -> tuple[FasterRCNN, list[History]]:
-    """Train a Faster R-CNN in four alternating steps, each with the course's one loop.
+    on_batch: Callable[[int, History], None] | None = None,
+    after_stage: Callable[[int, nn.Module, History], None] | None = None,
+    **train_options: Any,
+) -> list[History]:
+    """Train a Faster R-CNN in four alternating steps, each with the loop of `training.train`.
+
+    "Step" is the paper's word for the four and the loop's for one batch; in the arguments the four are stages.
 
     Args:
-        backbones: of the same kind and pretrained alike, the first for step 1 only, the second for all that follows
-            and for the detector.
-        classes: C, background not counted.
+        model: trained in place; when it is done, its backbone and RPN are frozen. Its backbone is the second one.
+        first_backbone: the one of step 1, of the same kind and pretrained alike; not needed any more after step 2.
         loader: batches `(images, targets)`; all four steps go on drawing from it.
         settings: how to train in each of the four steps.
-        rpn_settings, head_settings, generator: see `FasterRCNN`.
         checkpoints: a folder for `step_1.pt` to `step_4.pt`; made if it is not there.
-        resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up at the
-            start of its epoch, and the final weights are the same to the last bit as without a break. Call it with
-            everything as it was the first time.
-        device, generators: see `training.train`.
-        on_step: called after each batch with the number of the step, 1 to 4, and the history of that step so far.
-        after_step: called after each step (a loaded one, too) with its number, what learned in it (`ProposalNetwork`
-            in steps 1 and 3, `DetectionNetwork` in 2 and 4) and its history: the place to measure.
+        resume: go on from what is in it: finished steps are only loaded, the step that was cut off is taken up as
+            `training.train` does it, and the final weights are the same to the last bit as without a break. Call it
+            with everything as it was the first time, `model` and `first_backbone` made anew.
+        on_batch: called after each batch with the number of the stage, 1 to 4, and the history of that stage so far.
+        after_stage: called after each stage (a loaded one, too) with its number, what learned in it (`ProposalNetwork`
+            in 1 and 3, `DetectionNetwork` in 2 and 4) and its history: the place to measure.
+        train_options: handed to `training.train` in each of the four: `device`, `generators`, `validation`.
 
     Returns:
-        The detector, with backbone and RPN frozen, and the four histories.
+        The four histories.
 
     Raises:
         ValueError: not four settings, or the backbones' maps are not of the same kind.
         FileExistsError: `checkpoints` holds a step already and `resume` is False.
         Exception: what `training.train` raises.
     """
-    first, second = backbones
     if len(settings) != 4:
         raise ValueError(f"settings must list four, one for each step; got {len(settings)}")
-    if first is second or (first.stride, first.channels) != (second.stride, second.channels):
+    kinds = [(backbone.stride, backbone.channels) for backbone in (first_backbone, model.backbone)]
+    if first_backbone is model.backbone or kinds[0] != kinds[1]:
         raise ValueError(
             "backbones must be two, with the same stride and channels, as the RPN moves from the first to the second; "
-            f"got {'one twice' if first is second else [(one.stride, one.channels) for one in backbones]}"
+            f"got {'one twice' if first_backbone is model.backbone else kinds}"
         )
     folder = None if checkpoints is None else Path(checkpoints)
     if folder is not None:
@@ -161,29 +158,27 @@ def four_step(
     histories: list[History] = []
 
     def learn(network: nn.Module) -> None:
-        number = len(histories) + 1
+        stage = len(histories) + 1
         history = train(
             network,
             loader,
-            settings[number - 1],
-            device=device,
-            checkpoint=folder and folder / f"step_{number}.pt",
+            settings[stage - 1],
+            checkpoint=folder and folder / f"step_{stage}.pt",
             resume=resume,
-            generators=generators,
-            on_step=on_step and partial(on_step, number),
+            on_step=on_batch and partial(on_batch, stage),
+            **train_options,
         )
         histories.append(history)
-        if after_step is not None:
-            after_step(number, network, history)
+        if after_stage is not None:
+            after_stage(stage, network, history)
 
-    model = FasterRCNN(second, classes, rpn_settings, head_settings, generator)
-    proposer = ProposalNetwork(first, model.rpn)
+    proposer = ProposalNetwork(first_backbone, model.rpn)
     learn(proposer)  # step 1
-    learn(DetectionNetwork(proposer.freeze(), second, model.head))  # step 2
+    learn(DetectionNetwork(proposer.freeze(), model.backbone, model.head))  # step 2
 
-    second.freeze(stages=len(second.stages))
+    model.backbone.freeze(stages=len(model.backbone.stages))
     model.rpn.requires_grad_(True)  # it goes on from where step 1 left it, on a map that it has not seen
-    proposer = ProposalNetwork(second, model.rpn)
+    proposer = ProposalNetwork(model.backbone, model.rpn)
     learn(proposer)  # step 3
-    learn(DetectionNetwork(proposer.freeze(), second, model.head))  # step 4
-    return model, histories
+    learn(DetectionNetwork(proposer.freeze(), model.backbone, model.head))  # step 4
+    return histories

@@ -5,29 +5,47 @@ those of Okabe and Ito (2008), which readers with any kind of colour vision can 
 or caption as well.
 """
 
+import functools
 import io
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Image
-from jaxtyping import Float, Int
-from matplotlib import patheffects
+from jaxtyping import Float, Int, UInt8
+from matplotlib import font_manager, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Circle, Rectangle
+from matplotlib.text import Text
 from torch import Tensor
+
+from frcnn_lessons.batch import check_image
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
 
 # The colour of class 1, 2, 3, ...; with more classes they come round again.
 CLASS_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, YELLOW)
+
+
+# Fonts with Chinese, Japanese, Korean and other letters, and with pictograms, as systems bring them. Matplotlib's own
+# has none of these. (Fonts in colour cannot be drawn.)
+OTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB"),
+    *("Heiti TC", "Noto Sans CJK KR", "Noto Sans KR", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic"),
+    *("Noto Sans JP", "Yu Gothic", "Meiryo", "Hiragino Sans", "IPAexGothic", "Noto Sans Devanagari", "Nirmala UI"),
+    *("Noto Sans Thai", "Leelawadee UI", "Arial Unicode MS", "Unifont"),
+    *("Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Noto Sans Symbols 2", "Symbola"),
+)
+NO_FONT = "Last Resort High-Efficiency"  # comes with matplotlib; has a box for every character there is
 
 
 def use_course_style() -> None:
@@ -52,6 +70,51 @@ def use_course_style() -> None:
     )
 
 
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+def as_written(text: Text) -> None:
+    """Draw the words of others as they wrote them: "$" is a dollar, and any script is drawn in a font that has it.
+
+    Where this machine has no such font, a warning says once what to do, and boxes stand for the characters.
+    """
+    text.set_parse_math(False)
+    words = text.get_text()
+    if words.isascii():
+        return
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = list(text.get_fontfamily())
+    missing = set(words).difference("\n", *(_characters(_font_file(name)) for name in families))
+    for name in OTHER_FONTS:
+        if missing and name in installed and missing & _characters(_font_file(name)):
+            families.append(name)
+            missing -= _characters(_font_file(name))
+    if missing:
+        _say_that_fonts_are_missing()
+        families += [NO_FONT] * (NO_FONT in installed)
+    text.set_fontfamily(families)
+
+
+def _font_file(family: str) -> str:
+    return font_manager.findfont(FontProperties(family=[family]))
+
+
+@functools.cache
+def _characters(font_file: str) -> frozenset[str]:
+    """What a font can draw."""
+    return frozenset(map(chr, font_manager.get_font(font_file).get_charmap()))
+
+
+@functools.cache
+def _say_that_fonts_are_missing() -> None:
+    warnings.warn(
+        "no font of this machine has all characters of the names in this picture, so boxes stand for some; install "
+        "one that has, for example Noto Sans CJK or Noto Emoji (not the one in colour), delete the folder that "
+        "matplotlib.get_cachedir() names and restart the kernel",
+        stacklevel=2,
+    )
+
+
 # --- boxes -----------------------------------------------------------------------------------------------------
 
 
@@ -65,7 +128,7 @@ def squared_paper(width: int, height: int, ax: Axes | None = None, title: str = 
     if ax is None:
         _, ax = plt.subplots(figsize=(width * square + 0.9, height * square + 0.9))
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xlabel="x", ylabel="y")
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.set_xticks(range(width + 1))
     ax.set_yticks(range(height + 1))
     ax.tick_params(length=0, labelsize=8)
@@ -105,7 +168,7 @@ def draw_box(
         Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=width, linestyle=line, path_effects=seam)
     )
     if caption:
-        ax.annotate(
+        tag = ax.annotate(
             caption,
             place,
             xytext=(2, -3 if inside else 3),
@@ -116,6 +179,7 @@ def draw_box(
             bbox={"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none", "alpha": 0.92},
             annotation_clip=True,
         )
+        as_written(tag)
 
 
 def show_overlap(
@@ -142,21 +206,45 @@ def show_overlap(
     return ax
 
 
-def draw_image(ax: Axes, image: Float[Tensor, "3 H W"], title: str = "") -> Axes:
-    """Put an image (RGB, 0..1) on the axes with pixel *edges* at whole numbers, so that xyxy boxes fit exactly."""
+def draw_image(ax: Axes, image: Float[Tensor, "C H W"] | UInt8[Tensor, "C H W"], title: str = "") -> Axes:
+    """Put an image on the axes with pixel *edges* at whole numbers, so that xyxy boxes fit exactly.
+
+    Args:
+        image: RGB (3, H, W), or one channel (1, H, W), which is drawn grey; floats in 0..1, or bytes (uint8).
+
+    Raises:
+        ValueError: for another shape or range, which would be drawn white or in false colours.
+    """
+    image = as_rgb(image)
     height, width = image.shape[-2:]
     ax.imshow(
         image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(),
         extent=(0, width, height, 0),
         interpolation="antialiased",
     )
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.grid(False)
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
     return ax
+
+
+def as_rgb(image: Float[Tensor, "C H W"] | UInt8[Tensor, "C H W"]) -> Float[Tensor, "3 H W"]:
+    """An image as the course has it, from RGB or one channel, floats in 0..1 or bytes.
+
+    Raises:
+        ValueError: what is neither; says what it may have been meant to be.
+    """
+    rgb = image
+    if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3) and image.numel() > 0:
+        rgb = image / 255 if image.dtype == torch.uint8 else image.float() if image.is_floating_point() else image
+        rgb = rgb.expand(3, -1, -1)
+    check_image(rgb)
+    if rgb.isnan().any():
+        raise ValueError("image must hold floats in 0..1; some are NaN, look for what made them")
+    return rgb
 
 
 def draw_objects(
@@ -173,9 +261,18 @@ def draw_objects(
         labels: 1..C, the place of the class in `classes` counted from 1.
         scores: written behind the class name when given.
         difficult: drawn dotted, and so marked in the caption, where True.
+
+    Raises:
+        ValueError: if a label is no class, or something is longer or shorter than `boxes`.
     """
+    numbers = torch.as_tensor(labels).tolist()
+    if not all(label in range(1, len(classes) + 1) for label in numbers):
+        raise ValueError(f"labels must be 1 to {len(classes)} (0 is background, which is not an object); got {numbers}")
+    for name, values in (("scores", scores), ("difficult", difficult)):
+        if values is not None and len(values) != len(boxes):
+            raise ValueError(f"{name} must have one value for each of the {len(boxes)} boxes; got {len(values)}")
     bottom, top = ax.get_ylim()
-    for k, (box, label) in enumerate(zip(boxes, (int(label) for label in labels), strict=True)):
+    for k, (box, label) in enumerate(zip(boxes, map(int, numbers), strict=True)):
         caption = classes[label - 1]
         if scores is not None:
             caption += f" {float(scores[k]):.2f}"
@@ -256,7 +353,7 @@ def draw_cells(ax: Axes, cells: Float[Tensor, "H W"], title: str = "", numbers: 
     if numbers:
         for row, column in itertools.product(range(height), range(width)):
             ax.text(column + 0.5, row + 0.5, f"{cells[row, column]:g}", ha="center", va="center", fontsize=11)
-    ax.set_title(title)
+    as_written(ax.set_title(title))
     ax.grid(False)
     ax.hlines(range(height + 1), 0, width, color="white", lw=1.2)
     ax.vlines(range(width + 1), 0, height, color="white", lw=1.2)
@@ -287,296 +384,6 @@ def draw_bins(ax: Axes, cells: Float[Tensor, "H W"], bins: Int[Tensor, "B 4"]) -
         row, column = divmod(int(cells[y1:y2, x1:x2].argmax()), x2 - x1)
         middle = (x1 + column + 0.5, y1 + row + 0.5)
         ax.add_patch(Circle(middle, 0.37 - 0.06 * (k % 3), fill=False, edgecolor=colour, linewidth=1.8))
-
-
-# --- diagrams --------------------------------------------------------------------------------------------------
-
-
-def course_map() -> Figure:
-    """The lessons as a map: which idea leads to which, and where the four detectors stand."""
-    stops = [  # number, name, what happens there, column, row
-        ("01", "Boxes and IoU", "how much do two boxes agree?", 0, 0),
-        ("02", "Images, annotations", "what does a detector learn from?", 1, 0),
-        ("03", "Selective search", "where could objects be?", 2, 0),
-        ("04", "Measuring a detector", "precision, recall, AP", 3, 0),
-        ("05", "R-CNN", "2014: a CNN on every region", 3, 1),
-        ("06", "SPPNet, RoI pooling", "2014: the CNN once per image", 2, 1),
-        ("07", "Fast R-CNN", "2015: one network, one loss", 1, 1),
-        ("08", "Anchors and the RPN", "regions from the network itself", 0, 1),
-        ("09", "Faster R-CNN", "2015: the whole detector", 0, 2),
-        ("10", "Four-step training", "as the paper trained it", 1, 2),
-        ("11", "Real photographs", "torchvision beside ours", 2, 2),
-        ("12", "A tagging service", "put it to use", 3, 2),
-    ]
-    detectors = {"05", "06", "07", "09"}
-    across, down, width, height = 2.75, 1.35, 2.35, 0.92
-    figure, ax = plt.subplots(figsize=(10.4, 4.1))
-    ax.set(xlim=(-0.1, 3 * across + width + 0.1), ylim=(2 * down + height + 0.45, -0.15))
-    ax.axis("off")
-    for number, name, question, column, row in stops:
-        x, y = column * across, row * down
-        fill, ink = (BLUE, "white") if number in detectors else ("#ECEFF1", "black")
-        ax.add_patch(
-            FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.02,rounding_size=0.1", facecolor=fill, lw=0)
-        )
-        ax.text(x + 0.12, y + 0.21, number, color=ink, fontsize=8.5, va="center")
-        ax.text(x + 0.12, y + 0.47, name, color=ink, fontsize=11, va="center", weight="bold")
-        ax.text(x + 0.12, y + 0.74, question, color=ink, fontsize=8.5, va="center")
-    for (*_, c1, r1), (*_, c2, r2) in itertools.pairwise(stops):
-        start, end = _sides(c1 * across, r1 * down, c2 * across, r2 * down, width, height)
-        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=GREY, lw=1.4))
-    ax.add_patch(Rectangle((0, 2 * down + height + 0.2), 0.16, 0.14, facecolor=BLUE))
-    ax.text(0.26, 2 * down + height + 0.28, "a detector that you build, train and measure", fontsize=9, va="center")
-    return figure
-
-
-def _sides(
-    x1: float, y1: float, x2: float, y2: float, width: float, height: float
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where an arrow leaves one stop of the map and enters the next."""
-    if y1 != y2:
-        return (x1 + width / 2, y1 + height + 0.03), (x2 + width / 2, y2 - 0.03)
-    if x2 > x1:
-        return (x1 + width + 0.03, y1 + height / 2), (x2 - 0.03, y2 + height / 2)
-    return (x1 - 0.03, y1 + height / 2), (x2 + width + 0.03, y2 + height / 2)
-
-
-def rpn_window() -> Figure:
-    """One 3 x 3 window of the map, its 512 numbers, and which of the 9 + 36 answers belongs to which anchor."""
-    figure, ax = plt.subplots(figsize=(10.4, 4.5))
-    ax.set(xlim=(0, 20.6), ylim=(10.3, -0.75), aspect="equal")
-    ax.axis("off")
-
-    for row, column in itertools.product(range(7), repeat=2):
-        in_window = 2 <= row <= 4 and 2 <= column <= 4
-        fill = BLUE if row == column == 3 else SKY if in_window else "#ECEFF1"
-        ax.add_patch(Rectangle((0.2 + 0.62 * column, 2.83 + 0.62 * row), 0.58, 0.58, facecolor=fill))
-    ax.text(2.35, 2.2, "feature map", ha="center", weight="bold")
-    ax.text(2.35, 7.5, "one cell and its\neight neighbours", ha="center", va="top", fontsize=9.5)
-
-    ax.add_patch(Rectangle((7.0, 0.55), 0.55, 8.7, facecolor=GREY))
-    ax.text(7.27, -0.1, "512 numbers", ha="center", weight="bold")
-    _arrow(ax, (4.7, 5.0), (6.8, 5.0), "3 x 3\nconvolution")
-
-    ax.text(8.75, 1.15, "1 x 1\nconvolutions", ha="center", va="bottom", fontsize=9.5)
-    colours = (BLUE, ORANGE, GREEN)
-    for a in range(9):
-        y = 0.55 + 0.99 * a  # top of the row
-        ratio, size = (0.5, 1.0, 2.0)[a // 3], (0.3, 0.46, 0.66)[a % 3]
-        width, height = size / ratio**0.5, size * ratio**0.5
-        colour = colours[a // 3]
-        _arrow(ax, (7.7, 5.0), (10.3, y + 0.38))
-        shape = Rectangle((11.3 - width / 2, y + 0.38 - height / 2), width, height, fill=False, ec=colour, lw=2)
-        ax.add_patch(shape)
-        ax.text(12.35, y + 0.38, f"a = {a}", va="center", fontsize=9.5)
-        for x, number in ((14.1, a), *((16.1 + 1.05 * d, 4 * a + d) for d in range(4))):
-            ax.add_patch(Rectangle((x, y), 0.95, 0.8, facecolor=colour, alpha=0.28))
-            ax.text(x + 0.47, y + 0.4, str(number), ha="center", va="center", fontsize=9.5)
-    ax.text(11.8, -0.1, "anchor", ha="center", weight="bold")
-    ax.text(14.57, -0.1, "object?", ha="center", weight="bold")
-    for d, name in enumerate(("dx", "dy", "dw", "dh")):
-        ax.text(16.57 + 1.05 * d, -0.1, name, ha="center", weight="bold")
-    ax.text(14.57, 9.55, "channels\n0 to 8", ha="center", va="top", fontsize=9.5)
-    ax.text(18.15, 9.55, "channels\n0 to 35", ha="center", va="top", fontsize=9.5)
-    return figure
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], caption: str = "") -> None:
-    """An arrow with words above its middle."""
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=GREY, lw=1.1))
-    if caption:
-        ax.text((start[0] + end[0]) / 2, min(start[1], end[1]) - 0.3, caption, ha="center", va="bottom", fontsize=9.5)
-
-
-def two_users_of_one_map() -> Figure:
-    """Faster R-CNN: the feature map is computed once; the RPN and the head both read it, and both teach it."""
-    figure, ax = plt.subplots(figsize=(10.4, 3.4))
-    ax.set(xlim=(0, 20.8), ylim=(6.8, 0), aspect="equal")
-    ax.axis("off")
-    stops = [  # name, what it is, x, y, fill
-        ("image", "pixels", 0.1, 2.5, "#ECEFF1"),
-        ("backbone", "convolutions", 4.3, 2.5, BLUE),
-        ("feature map", "computed once", 8.5, 2.5, SKY),
-        ("RPN", "where?", 12.9, 0.5, ORANGE),
-        ("proposals", "boxes, no gradient", 17.3, 0.5, "#ECEFF1"),
-        ("head", "what, and where exactly?", 12.9, 4.5, GREEN),
-        ("detections", "classes, boxes", 17.3, 4.5, "#ECEFF1"),
-    ]
-    for name, what, x, y, fill in stops:
-        shape = "round,pad=0.02,rounding_size=0.15"
-        ink = "white" if fill in (BLUE, GREEN) else "black"
-        ax.add_patch(FancyBboxPatch((x, y), 3.3, 1.6, boxstyle=shape, facecolor=fill, lw=0))
-        ax.text(x + 1.65, y + 0.6, name, ha="center", va="center", color=ink, weight="bold")
-        ax.text(x + 1.65, y + 1.15, what, ha="center", va="center", color=ink, fontsize=8.5)
-    _arrow(ax, (3.5, 3.3), (4.2, 3.3))
-    _arrow(ax, (7.7, 3.3), (8.4, 3.3))
-    _arrow(ax, (11.85, 2.9), (12.85, 1.5))  # the first user of the map
-    _arrow(ax, (11.85, 3.7), (12.85, 5.1))  # the second
-    _arrow(ax, (16.3, 1.3), (17.2, 1.3))
-    _arrow(ax, (16.3, 5.3), (17.2, 5.3))
-    cut = FancyArrowPatch((17.9, 2.2), (15.4, 4.4), arrowstyle="-|>", mutation_scale=10, color=RED, lw=1.6, ls="--")
-    ax.add_patch(cut)
-    ax.text(17.2, 3.55, "the gradient stops here", color=RED, fontsize=9.5, va="center")
-    return figure
-
-
-# --- the table of the course -------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """What is drawn of a detector; `results.Result` has it."""
-
-    ap50: float
-    training_seconds: float
-    image_seconds: float
-    proposal_seconds: float
-
-
-# As published, with VGG16 on a graphics card. mAP on VOC 2007, hours of training and seconds an image without
-# proposals: Fast R-CNN, table 4; selective search takes about 2 s more. Faster R-CNN: tables 3 and 5 (198 ms an
-# image, 10 ms of them for proposals); it gives no hours.
-PUBLISHED = {  # mAP in %, hours, seconds an image in all, without proposals
-    "R-CNN": (66.0, 84.0, 49.0, 47.0),
-    "SPPNet": (63.1, 25.0, 4.3, 2.3),
-    "Fast R-CNN": (66.9, 9.5, 2.3, 0.3),
-    "Faster R-CNN": (69.9, None, 0.2, 0.19),
-}
-
-
-def course_summary(measured: Mapping[str, Measured], lessons: Mapping[str, str]) -> Figure:
-    """Score, training time and time per image of every detector: measured here above, as published below.
-
-    Args:
-        measured: by name of the detector, as `results.read` gives it; those not measured yet may be missing.
-        lessons: the lesson of each detector (`results.DETECTORS`), in the order of the bars.
-    """
-    figure, axes = plt.subplots(2, 3, figsize=(10.4, 4.6), gridspec_kw={"width_ratios": (1, 1, 1.25)})
-    ours = {
-        name: (
-            row.ap50,
-            row.training_seconds,
-            1000 * row.image_seconds,
-            1000 * (row.image_seconds - row.proposal_seconds),
-        )
-        for name, row in measured.items()
-    }
-    labels = {name: f"run lesson {lesson}" for name, lesson in lessons.items()}
-    for ax, column, title, unit, form in (
-        (axes[0, 0], 0, "Here: AP50", "street scenes", "{:.2f}"),
-        (axes[0, 1], 1, "Here: training", "seconds", "{:.0f} s"),
-        (axes[0, 2], 2, "Here: an image", "milliseconds (log scale)", "{:.0f} ms"),
-    ):
-        _bars(ax, [ours.get(name) for name in lessons], column, form, list(labels.values()))
-        ax.set(title=title, xlabel=unit)
-    for ax, column, title, unit, form in (
-        (axes[1, 0], 0, "Papers: mAP", "%, VOC 2007", "{:.1f}"),
-        (axes[1, 1], 1, "Papers: training", "hours", "{:.1f} h"),
-        (axes[1, 2], 2, "Papers: an image", "seconds (log scale)", "{:.2g} s"),
-    ):
-        _bars(ax, [PUBLISHED[name] for name in lessons], column, form, ["not published"] * len(lessons))
-        ax.set(title=title, xlabel=unit)
-    for ax in axes[:, 0]:
-        ax.set_yticks(range(len(lessons)), list(lessons))
-    axes[0, 0].set_xlim(0, 1.2)
-    axes[1, 0].set_xlim(0, 100)
-    axes[0, 2].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
-    return figure
-
-
-def _bars(
-    ax: Axes, rows: Sequence[tuple[float | None, ...] | None], column: int, form: str, missing: Sequence[str]
-) -> None:
-    """A bar for each row, top to bottom, with its number; two bars, in all and without proposals, in column 2."""
-    pair = column == 2
-    bars = [(2, -0.2, BLUE, "", "in all"), (3, 0.2, SKY, "//", "without proposals")]
-    for place, shift, colour, hatch, name in bars if pair else [(column, 0.0, BLUE, "", "")]:
-        values = [None if row is None else row[place] for row in rows]
-        there = [(k, value) for k, value in enumerate(values) if value is not None]
-        places, lengths = [k + shift for k, _ in there], [value for _, value in there]
-        ax.barh(places, lengths, 0.36 if pair else 0.6, color=colour, hatch=hatch, edgecolor="white", label=name)
-        for k, value in there:
-            ax.annotate(
-                form.format(value), (value, k + shift), (3, 0), textcoords="offset points", va="center", fontsize=8.5
-            )
-    if pair:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())  # or "2 x 10^2" crowds the axis when the bars are alike
-    ax.set_yticks(range(len(rows)), [""] * len(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    low, high = ax.get_xlim()
-    ax.set_xlim(*((low / 2, 6 * high) if pair else (low, 1.3 * high)))
-    for k, row in enumerate(rows):
-        if row is None or row[column] is None:
-            ax.text(0.02, k, missing[k], transform=ax.get_yaxis_transform(), color=GREY, va="center", fontsize=8.5)
-
-
-def four_steps() -> Figure:
-    """Four-step training: which part learns in each step (solid), which is fixed (hatched), and what is handed on."""
-    figure, ax = plt.subplots(figsize=(11, 4.3))
-    ax.set(xlim=(-0.2, 20.3), ylim=(8.6, -0.95))
-    ax.axis("off")
-    parts = [  # step, part, left, top, width, whether it learns
-        (1, "RPN", 0.0, 3, 1.7, True),
-        (1, "backbone 1", 0.0, 6, 1.7, True),
-        (2, "head", 7.6, 0, 1.7, True),
-        (2, "RPN", 5.4, 3, 1.7, False),
-        (2, "backbone 1", 5.4, 6, 1.7, False),
-        (2, "backbone 2", 7.6, 6, 1.7, True),
-        (3, "RPN", 10.8, 3, 1.7, True),
-        (3, "backbone 2", 10.8, 6, 3.9, False),
-        (4, "head", 18.4, 0, 1.7, True),
-        (4, "RPN", 16.2, 3, 1.7, False),
-        (4, "backbone 2", 16.2, 6, 3.9, False),
-    ]
-    colours = {"backbone 1": SKY, "backbone 2": BLUE, "RPN": GREEN, "head": RED}
-    for step, name, left, top, width, learns in parts:
-        _solid_or_hatched(ax, (left, top), (width, 1.3), colours[name], learns).set_gid(f"{step} {name}")
-        ink = "white" if learns and name != "backbone 1" else "black"
-        words = ax.text(
-            left + width / 2, top + 0.65, name.replace(" ", "\n" if width < 2 else " "), color=ink, fontsize=9.5
-        )
-        words.set(ha="center", va="center")
-        if not learns:
-            words.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
-
-    for step, x in enumerate((0.0, 5.4, 10.8, 16.2), start=1):  # what flows within a step
-        ax.text(x, -0.55, f"Step {step}: the {'RPN' if step % 2 else 'head'}", weight="bold", fontsize=12)
-        _arrow(ax, (x + 0.85, 5.95), (x + 0.85, 4.35))
-        if step % 2 == 0:
-            _arrow(ax, (x + 3.05, 5.95), (x + 3.05, 1.35))
-            ax.plot([x + 0.85, x + 0.85], [2.95, 0.95], color=GREY, lw=1.1)
-            _arrow(ax, (x + 0.85, 0.95), (x + 2.15, 0.95))
-            ax.text(x + 1.0, 1.75, "proposals", fontsize=8.5, va="center")
-    handed_on = [(1.7, 5.4, 3.65), (7.1, 10.8, 3.65), (12.5, 16.2, 3.65)]  # the RPN: from x, to x, y
-    handed_on += [(1.7, 5.4, 6.65), (9.3, 10.8, 6.65), (14.7, 16.2, 6.65), (9.3, 18.4, 0.3)]  # backbones, head
-    for start, end, y in handed_on:
-        _handed_on(ax, (start, y), (end, y)).set_gid("handed on")
-
-    _solid_or_hatched(ax, (0, 7.95), (0.7, 0.45), GREY, True)
-    _solid_or_hatched(ax, (3.2, 7.95), (0.7, 0.45), GREY, False)
-    _handed_on(ax, (6.2, 8.17), (7.2, 8.17))
-    _arrow(ax, (12.5, 8.17), (13.5, 8.17))
-    for x, name in ((0.9, "learns"), (4.1, "fixed"), (7.4, "handed on to a later step"), (13.7, "map, proposals")):
-        ax.text(x, 8.17, name, va="center", fontsize=9.5)
-    return figure
-
-
-def _solid_or_hatched(
-    ax: Axes, place: tuple[float, float], size: tuple[float, float], colour: str, solid: bool
-) -> Rectangle:
-    box = Rectangle(place, *size, facecolor=colour)
-    if not solid:
-        box.set(facecolor="white", edgecolor=colour, hatch="////", linewidth=1.5)
-    ax.add_patch(box)
-    return box
-
-
-def _handed_on(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> FancyArrowPatch:
-    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=12, color=ORANGE, lw=2, linestyle="--")
-    arrow.shrinkA = arrow.shrinkB = 1
-    ax.add_patch(arrow)
-    return arrow
 
 
 # --- training --------------------------------------------------------------------------------------------------

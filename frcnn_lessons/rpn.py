@@ -82,14 +82,7 @@ class RPNHead(nn.Module):
     def __init__(
         self, channels: int, anchors: int, hidden: int | None = None, generator: Generator | None = None
     ) -> None:
-        """Make a head with random weights.
-
-        Args:
-            channels: K of the feature map.
-            anchors: A, the shapes of a cell.
-            hidden: D; as many as `channels` if not given.
-            generator: where the weights are drawn from; torch's own if not given.
-        """
+        """Make a head with random weights, for K `channels` and A `anchors` a cell; D is K if `hidden` is not given."""
         super().__init__()
         hidden = hidden or channels
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
@@ -142,8 +135,7 @@ class RPN(nn.Module):
         """Make a network with random weights.
 
         Args:
-            channels: K of the feature map.
-            stride: pixels of the image for one step on the map.
+            channels, stride: of the feature map, see `Backbone`.
             settings: `RPNSettings()` if not given.
             generator: where the weights, and later the anchors of each step, are drawn from; torch's own if not given.
         """
@@ -181,7 +173,7 @@ class RPN(nn.Module):
         Args:
             output: what the call gave.
             targets: of each image, `boxes` (M, 4), M may be 0, and, if any are, `difficult` (M,).
-            image_sizes: (height, width) of each image, without what it was padded with: anchors beyond are ignored.
+            image_sizes: of each image; anchors beyond are ignored.
 
         Returns:
             `loss_objectness` and `loss_rpn_box_reg`, see `rpn_loss`; their sum is to be made small. With
@@ -391,8 +383,7 @@ def proposals(
     Args:
         objectness: logits.
         image_size: (height, width), without what the image was padded with.
-        before_nms: how many anchors are looked at; NMS takes time with the square of it.
-        after_nms: P at most.
+        before_nms, after_nms: how many anchors are looked at, and P at most.
         nms_iou: a box goes if it overlaps a better one by more than this.
         min_size: pixels, for width and height.
 

@@ -10,7 +10,7 @@ made is a proposal. Other colour spaces and other measures of "alike" find objec
 Sources: Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013 (sections 3
 and 5); Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, for the first pieces.
 Letters: picture H x W, working copy h x w, C channels, R initial regions, P pairs of neighbours, Q pairs to compare,
-J merges, M regions of all runs together, N proposals. Boxes are xyxy in pixels, edges.
+J merges, M regions of all runs together, N proposals. Boxes are xyxy in pixels, edges. Lesson 03.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ from numpy import ndarray
 from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
+from frcnn_lessons.batch import OVERSHOOT, shape_hint
 from frcnn_lessons.files import written_whole
 
 ColourSpace = Literal["rgb", "hsv", "lab", "rgi", "hue", "intensity"]
@@ -170,7 +171,7 @@ def rank(
 
 def working_copy(image: Float32[Tensor, "3 H W"], working_pixels: float) -> Float32[ndarray, "h w 3"]:
     """The picture with channels last, shrunk to `working_pixels` if it has more; never enlarged."""
-    rgb = np.ascontiguousarray(image.detach().cpu().numpy().transpose(1, 2, 0))
+    rgb = np.ascontiguousarray(image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0))  # resizing overshoots
     H, W = rgb.shape[:2]
     shrink = min(1.0, sqrt(working_pixels / (H * W)))
     h, w = max(1, round(H * shrink)), max(1, round(W * shrink))
@@ -346,7 +347,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
         merges.append((a, b))
         similarities.append(-value)
         merged |= {a, b}
-        _join(regions, a, b, new)
+        join_regions(regions, a, b, new)
 
         near[new] = (near[a] | near[b]) - merged
         others = sorted(near[new])
@@ -357,7 +358,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
     return Grouping(regions, np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(similarities, dtype=np.float64))
 
 
-def _join(regions: Regions, a: int, b: int, new: int) -> None:
+def join_regions(regions: Regions, a: int, b: int, new: int) -> None:
     """Fill row `new` from rows a and b, without a look at the pixels: that is what makes the grouping quick."""
     sizes, boxes = regions.sizes, regions.boxes
     sizes[new] = sizes[a] + sizes[b]
@@ -385,10 +386,9 @@ def _check_image(image: Tensor) -> None:
     if image.dtype != torch.float32:
         raise TypeError(f"{wanted}; got {image.dtype} (bytes? use image.float() / 255)")
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"{wanted}; got {tuple(image.shape)} (grey? use image.expand(3, -1, -1))")
-    pixels = image.detach().cpu().numpy()
-    low, high = pixels.min(), pixels.max()  # both are NaN if any pixel is
-    if not (low >= 0 and high <= 1):
+        raise ValueError(f"{wanted}; got {tuple(image.shape)}{shape_hint(image)}")
+    low, high = image.detach().aminmax()  # both are NaN if any pixel is
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         raise ValueError(f"{wanted}; this one goes from {low:g} to {high:g} (normalised, or bytes as floats?)")
 
 

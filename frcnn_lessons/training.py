@@ -1,92 +1,56 @@
-"""One loop that trains every detector of the course, and can be stopped at any moment.
+"""One loop for every detector that is trained in one go, and it can be stopped at any moment.
 
     batch -> model -> losses -> their sum -> gradient -> (clipped) -> step -> next learning rate
       ^                                                                          |
-      `--------- steps of an epoch; after each epoch validation, then a checkpoint'
+      `--------- steps of an epoch; after each epoch a checkpoint, then validation
+
+R-CNN learns in stages, each by a method of its own; four-step training runs this loop four times.
 
 A detector has torchvision's interface: in training it takes `images` and `targets`, and `proposals` if it does not
 make its own, and returns a dict of losses. Their sum is trained; an entry named "accuracy" is recorded only.
 
-A training that was killed continues from the start of the epoch it was in, with everything as it was then: weights,
-momentum, learning rate and *every random generator*, so the epoch is repeated exactly and on a CPU the final weights
-are the same to the last bit. That needs all generators to be known. Found without being told are those that a module
-of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its sampler; any other, such as
-the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and torchvision's own detectors
-draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop itself draws nothing.
+A training that was killed goes on from the start of the epoch it was in, or of its validation, with everything as it
+was then: weights, momentum, learning rate and *every random generator*. So what is repeated is repeated exactly, and
+on a CPU the final weights are the same to the last bit. That needs all generators to be known. Found without being
+told are those that a module of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its
+sampler; any other, such as the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and
+torchvision's own detectors draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop
+itself draws nothing.
 
-Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3.1.3; Goyal et al. 2017, section 2.2
-(warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).
+Settings, optimiser and learning rate, with their sources, are in `frcnn_lessons.schedule`.
 """
 
-import io
 import math
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from tqdm.auto import tqdm
 
-from frcnn_lessons.files import written_whole
-from frcnn_lessons.settings import Count, Inside, Positive, Share, Weight, Whole, check_settings
+from frcnn_lessons.checkpoints import (
+    CheckpointError,
+    check_fits,
+    check_global_generator,
+    generators_of,
+    read_checkpoint,
+    settings_of,
+    states_kept,
+    write_checkpoint,
+)
+from frcnn_lessons.schedule import Settings, make_optimiser, make_schedule
 
+WRONG_BATCHES = (
+    "batches must be (images, targets) or (images, targets, proposals), with one of each for every image; make the "
+    "DataLoader with datasets.batches(), or pass collate_fn=collate"
+)
 NO_LOSS = "accuracy"  # the one entry of a detector's dict that is not summed
-REMEDY = "restore it from a copy, or delete it and start anew"
 
 Columns = dict[str, list[float]]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and says what to do."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train. A checkpoint remembers its settings and refuses to go on with others.
-
-    Attributes:
-        epochs: how often every image is seen.
-        learning_rate: the highest; 0.001 in both papers, for a pretrained network and two images a step. A network
-            that starts from random weights bears, and needs, more.
-        optimiser: "sgd" with `momentum`, as in the papers, or "adamw", which needs less tuning and ignores it.
-        momentum, weight_decay: Fast R-CNN, section 2.3; Faster R-CNN, section 3.1.3.
-        schedule: "step" cuts the rate where `drop_at` says, "cosine" lowers it smoothly to `final_learning_rate`,
-            "constant" keeps it.
-        drop_at: after which shares of all steps "step" multiplies the rate by `drop_to`. Both papers drop it once, to
-            a tenth, after three quarters: 30k of 40k steps (Fast R-CNN, 2.3), 60k of 80k (Faster R-CNN, 3.1.3).
-        final_learning_rate: where "cosine" ends.
-        warmup_steps: over so many first steps the rate grows evenly from a thousandth to the full one (Goyal et al.,
-            2.2). The papers had none.
-        clip_norm: a gradient longer than this (all parameters taken as one vector) is shortened to it. None for no
-            limit, as in the papers.
-        precision: what the forward pass computes in; weights stay float32. "float16" scales the loss (Micikevicius et
-            al., 3.2), because small gradients would become 0.
-    """
-
-    epochs: Count
-    learning_rate: Positive = 0.001
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    momentum: Share = 0.9
-    weight_decay: Weight = 0.0005
-    schedule: Literal["step", "cosine", "constant"] = "step"
-    drop_at: tuple[Inside, ...] = (0.75,)
-    drop_to: Share = 0.1
-    final_learning_rate: Weight = 1e-5
-    warmup_steps: Whole = 0
-    clip_norm: Positive | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        check_settings(self)
 
 
 @dataclass
@@ -131,10 +95,11 @@ def train(
         validation: batches of the same kind. After each epoch their losses are computed, with batch norm and dropout
             in evaluation; weights, statistics and generators do not change.
         device: where to compute.
-        checkpoint: a file that always holds the state at the start of the current epoch. It is replaced as a whole, so
+        checkpoint: a file that always holds the state after the last epoch whose steps are all done. It is written
+            before the validation, which may fail, and again when `after_epoch` is done, each time as a whole, so that
             a kill at any moment leaves a good one.
-        resume: go on from `checkpoint`; start from the beginning if there is no such file. A training that is complete
-            already only loads its weights and history.
+        resume: go on from `checkpoint`, with validation and `after_epoch` if they were not done; start from the
+            beginning if there is no such file. A training that is complete already only loads its weights and history.
         generators: random generators that are not found by themselves, see the top of this module.
         on_step, after_epoch: called with the history so far, for a live plot or a score. What `after_epoch` adds to
             the history, such as `history.validation.setdefault("AP50", []).append(...)`, is kept in the checkpoint.
@@ -147,10 +112,13 @@ def train(
         CheckpointError: `checkpoint` is damaged or of another training; nothing has changed.
         FloatingPointError: a loss or gradient is NaN or infinite; the message names images and boxes. The model is as
             it was before that step, or, if it was in validation, as after the epoch. `checkpoint` stays as it is.
-        ValueError: nothing to train or no data; the model refuses a batch, whose images the message names; the losses'
-            names change; or there is a `checkpoint` and something draws random numbers that it could not repeat.
+        ValueError: nothing to train, no data or no such batches; the model refuses a batch, whose images the message
+            names; the losses' names change; or there is a `checkpoint` and something draws random numbers that it
+            could not repeat.
     """
     device = torch.device(device)
+    for one in [loader] if validation is None else [loader, validation]:
+        _check_collate(one)
     if len(loader) == 0:
         raise ValueError("the DataLoader has no batches: the data set is empty, or smaller than a batch with drop_last")
     if checkpoint is None and resume:
@@ -166,21 +134,33 @@ def train(
     training = _Training(model, loader, settings, device, generators or {})
     if path is not None and found:
         training.load(path)
-    elif path is not None:
+    else:
         training.save(path)
     history = training.history
 
+    def measure() -> None:
+        """Do what follows the steps of an epoch. A training that was stopped in it begins with it."""
+        model.train()
+        if validation is not None:
+            _append(history.validation, training.validate(validation))
+        if after_epoch is not None:
+            after_epoch(history)
+        training.measured = True
+        training.save(path)
+
     total_steps = settings.epochs * len(loader)
     with tqdm(total=total_steps, initial=training.epoch * len(loader), desc="training", unit="step") as bar:
+        if not training.measured:
+            measure()
         while training.epoch < settings.epochs:
             model.train()
             rows: list[dict[str, float]] = []
             counts: list[int] = []
             before = torch.get_rng_state()
             for batch in loader:
-                row = training.step(_to(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
+                row = training.step(_moved(batch, device), f"epoch {training.epoch + 1}, step {len(rows) + 1}")
                 if path is not None and not rows:
-                    training.check_global_generator(before)
+                    check_global_generator(training.generators, before)
                 rows.append(row)
                 counts.append(len(batch[0]))
                 _append(history.steps, row)
@@ -191,13 +171,11 @@ def train(
             means = _means(rows, counts)
             del means["learning_rate"], means["gradient_norm"]
             _append(history.train, means)
-            if validation is not None:
-                _append(history.validation, training.validate(validation))
             training.epoch += 1
-            if after_epoch is not None:
-                after_epoch(history)
-            if path is not None:
-                training.save(path)
+            training.measured = validation is None and after_epoch is None
+            training.save(path)
+            if not training.measured:
+                measure()
     return history
 
 
@@ -219,15 +197,17 @@ class _Training:
         self.optimiser = make_optimiser(list(self.trained.values()), settings)
         self.schedule = make_schedule(self.optimiser, settings, settings.epochs * len(loader))
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
-        self.generators = {**_generators_of(model, loader), **generators}
+        self.generators = {**generators_of(model, loader), **generators}
         # What must be the same in a checkpoint for this training to be the one to go on with.
         self.plan = {
             **asdict(settings),
-            **_settings_of(model),
+            **settings_of(model),
             "steps an epoch": len(loader),
             "trained parameters": list(self.trained),
         }
-        self.history, self.epoch = History(), 0
+        # Epochs whose steps are done; whether validation and `after_epoch` of the last of them are done as well.
+        self.epoch, self.measured = 0, True
+        self.history = History()
 
     def step(self, batch: Sequence[Any], where: str) -> dict[str, float]:
         """Learn from one batch; give what the history keeps of it."""
@@ -250,9 +230,11 @@ class _Training:
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.trained.values(), self.settings.clip_norm, norm)
         rate = self.optimiser.param_groups[0]["lr"]
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.schedule.step()
+        if self.scaler.get_scale() >= scale:  # a smaller one says that the step was left out
+            self.schedule.step()
         return {**values, "learning_rate": rate, "gradient_norm": float(norm)}
 
     @torch.no_grad()
@@ -264,8 +246,8 @@ class _Training:
         the weights do; afterwards they go on from where they were.
         """
         rows, counts = [], []
-        generators = {**self.generators, **_generators_of(self.model, loader)}
-        with _modes_kept(self.model), _states_kept(generators):
+        generators = {**self.generators, **generators_of(self.model, loader)}
+        with _modes_kept(self.model), states_kept(generators):
             self.model.train()
             for module in self.model.modules():
                 if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
@@ -273,26 +255,20 @@ class _Training:
             for generator in generators.values():
                 generator.manual_seed(0)
             for batch in loader:
+                moved = _moved(batch, self.device)
                 try:
-                    rows.append(self._losses(*_to(batch, self.device))[1])
+                    rows.append(self._losses(*moved)[1])
                 except (FloatingPointError, ValueError) as error:
-                    where = f"the validation after epoch {self.epoch + 1}"
-                    outcome = "The weights are those after that epoch, a checkpoint still holds those before it"
+                    where = f"the validation after epoch {self.epoch}"
+                    outcome = (
+                        "The weights are those after that epoch, also in a checkpoint, from which resume=True repeats "
+                        "only the validation"
+                    )
                     raise _blame(error, where, batch, outcome) from error
                 counts.append(len(batch[0]))
         if not rows:
             raise ValueError("the validation DataLoader has no batches: pass validation=None to do without")
         return _means(rows, counts)
-
-    def check_global_generator(self, before: Tensor) -> None:
-        """Refuse to promise a resume when torch's global generator was used in the first step but is not covered."""
-        covered = any(generator is torch.default_generator for generator in self.generators.values())
-        if not covered and not torch.equal(before, torch.get_rng_state()):
-            raise ValueError(
-                "something draws from torch's global generator (dropout, torchvision's detectors, a DataLoader without "
-                "its own), which the checkpoint would not hold: give it a generator, or pass "
-                'generators={"torch": torch.default_generator}; then delete the checkpoint and start anew'
-            )
 
     def _losses(self, images: Any, targets: Any, *proposals: Any) -> tuple[Tensor, dict[str, float]]:
         """Compute the losses of a batch: their sum, and all of them as the history keeps them."""
@@ -310,49 +286,28 @@ class _Training:
         enabled = precision != "float32"
         return torch.autocast(self.device.type, getattr(torch, precision) if enabled else None, enabled=enabled)
 
-    # --- checkpoints
-
-    def save(self, path: Path) -> None:
-        """Write everything, whole or not at all."""
+    def save(self, path: Path | None) -> None:
+        """Write everything, whole or not at all, if there is a place for it."""
+        if path is None:
+            return
         content = {
             "plan": self.plan,
             "epoch": self.epoch,
+            "measured": self.measured,
             "step": self.epoch * self.plan["steps an epoch"],
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "history": {
-                part: {name: [_plain(value) for value in column] for name, column in columns.items()}
-                for part, columns in asdict(self.history).items()
-            },
+            "history": asdict(self.history),
         }
-        # Through an open file: given a path, torch.save refuses hidden names without an ending.
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+        write_checkpoint(path, content)
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote, or raise CheckpointError and change nothing but this object."""
         content = read_checkpoint(path)
-        _check_fits(self.model, content["model"], path)
-        differing = [
-            f"{name} was {content['plan'].get(name)} and is {value}"
-            for name, value in self.plan.items()
-            if content["plan"].get(name) != value
-        ]
-        if differing:
-            raise CheckpointError(
-                f"{path} is of another training: {'; '.join(differing)}. Use its settings, or delete it"
-            )
-        if not 0 <= content["epoch"] <= self.settings.epochs:
-            done = f"{content['epoch']} of {self.settings.epochs} epochs are done"
-            raise CheckpointError(f"{path} is damaged: it says that {done}; {REMEDY}")
-        if content["generators"].keys() != self.generators.keys():
-            raise CheckpointError(
-                f"{path} holds the random generators {sorted(content['generators'])}, but this training has "
-                f"{sorted(self.generators)}; pass the same"
-            )
+        check_fits(path, content, self.model, self.plan, self.generators)
         try:
             for name, generator in self.generators.items():
                 torch.Generator(generator.device).set_state(content["generators"][name])  # does it fit? on a spare one
@@ -366,42 +321,7 @@ class _Training:
         for name, generator in self.generators.items():
             generator.set_state(content["generators"][name])
         self.model.load_state_dict(content["model"])
-        self.epoch = content["epoch"]
-
-
-def make_optimiser(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """The optimiser that the settings ask for."""
-    if settings.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-
-
-def make_schedule(optimiser: torch.optim.Optimizer, settings: Settings, total_steps: int) -> lr_scheduler.LRScheduler:
-    """The learning rate as a function of the step; call its `step` once after each step of the optimiser.
-
-    Args:
-        total_steps: the length of the training. "cosine" ends there, the shares of `drop_at` are shares of it.
-
-    Raises:
-        ValueError: if the warm-up takes the whole training, or is no whole number of steps.
-    """
-    warmup = settings.warmup_steps
-    if warmup not in range(total_steps):
-        raise ValueError(f"warmup_steps must be 0 to {total_steps - 1}, less than all steps; got {warmup}")
-    main: lr_scheduler.LRScheduler
-    if settings.schedule == "cosine":
-        main = lr_scheduler.CosineAnnealingLR(optimiser, total_steps - warmup, settings.final_learning_rate)
-    else:
-        shares = settings.drop_at if settings.schedule == "step" else ()
-        # After a warm-up the schedule that follows counts from 0 again.
-        drops = [round(share * total_steps) - warmup for share in shares]
-        main = lr_scheduler.MultiStepLR(optimiser, drops, settings.drop_to)
-    if warmup == 0:
-        return main
-    rise = lr_scheduler.LinearLR(optimiser, start_factor=0.001, total_iters=warmup)
-    return lr_scheduler.SequentialLR(optimiser, [rise, main], milestones=[warmup])
+        self.epoch, self.measured = content["epoch"], content["measured"]
 
 
 # --- using a trained detector -------------------------------------------------------------------------------------
@@ -420,91 +340,21 @@ def predict(
     Returns:
         predictions: for each image `boxes`, `labels` and `scores`, on the CPU.
         targets: for each image, as the DataLoader gave them.
+
+    Raises:
+        ValueError: the DataLoader gives no such batches.
     """
+    _check_collate(loader)
     model.to(device)
     predictions, targets = [], []
     with _modes_kept(model):
         model.eval()
         for batch in tqdm(loader, desc="detecting", unit="batch"):
-            images, batch_targets, *proposals = batch
-            moved = _to([images, *proposals], torch.device(device))
-            found = model(moved[0], **_named(moved[1:]))
+            images, _, *proposals = _moved(batch, torch.device(device))
+            found = model(images, **_named(proposals))
             predictions += [{name: value.cpu() for name, value in one.items()} for one in found]
-            targets += batch_targets
+            targets += batch[1]
     return predictions, targets
-
-
-def load_weights(model: nn.Module, path: Path | str) -> None:
-    """Put the weights of a checkpoint into a detector.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged or of another architecture; the model has not changed.
-    """
-    weights = read_checkpoint(path)["model"]
-    _check_fits(model, weights, Path(path))
-    model.load_state_dict(weights)
-
-
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Read a checkpoint of `train`: its `plan`, `epoch`, `step`, `model`, `history` and so on, tensors on the CPU.
-
-    Nothing in the file is ever run: it is loaded with `weights_only=True`, which knows tensors and plain containers.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or no checkpoint.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    data = path.read_bytes()
-    try:
-        # torch does not compare the checksums in the file, and would load a flipped bit as a weight.
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("wrong checksum")
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own text recommends weights_only=False, which would run the file's code
-        raise CheckpointError(
-            f"{path} holds something other than tensors and plain containers, which is not loaded; "
-            "use a checkpoint that training.train wrote"
-        ) from None
-    except Exception as error:  # a damaged file can make the readers stumble in any way
-        raise CheckpointError(f"{path} is damaged or no checkpoint; {REMEDY}") from error
-    expected = {"plan", "epoch", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
-    if not isinstance(content, dict) or content.keys() != expected:
-        raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(expected))}")
-    history = content["history"]
-    right = {
-        "plan": isinstance(content["plan"], dict),
-        "epoch": type(content["epoch"]) is int,
-        "model": _is_dict_of(Tensor, content["model"]),
-        "generators": _is_dict_of(Tensor, content["generators"]),
-        "history": _is_dict_of(dict, history) and all(_is_dict_of(list, columns) for columns in history.values()),
-    }
-    if not all(right.values()):
-        wrong = ", ".join(name for name in right if not right[name])
-        raise CheckpointError(f"{path} is damaged: it holds something else as its {wrong}; {REMEDY}")
-    return content
-
-
-def _is_dict_of(kind: type, value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, kind) for one in value.values())
-
-
-def _check_fits(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights of another architecture before the first of them is copied."""
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    stored = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in [*own, *stored]:
-        if own.get(name) != stored.get(name):
-            raise CheckpointError(
-                f"{path} is of another model: {name} is {stored.get(name, 'missing')} in the file and "
-                f"{own.get(name, 'missing')} in this model; build the model as it was trained"
-            )
 
 
 # --- pieces -------------------------------------------------------------------------------------------------------
@@ -531,24 +381,18 @@ def _blame(error: FloatingPointError | ValueError, where: str, batch: Sequence[A
     )
 
 
-def _generators_of(model: nn.Module, loader: DataLoader) -> dict[str, torch.Generator]:
-    """Find the generators that are where one expects them: `self.generator` of modules, DataLoader and sampler."""
-    owners = {f"model.{name}": module for name, module in model.named_modules()}
-    found = {
-        name: getattr(owner, "generator", None)
-        for name, owner in {**owners, "loader": loader, "sampler": loader.sampler}.items()
-    }
-    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}
+def _check_collate(loader: DataLoader) -> None:
+    """Refuse torch's own way to make a batch before it is tried: with luck, all images of one size, it works."""
+    if loader.collate_fn is default_collate:
+        raise ValueError(WRONG_BATCHES)
 
 
-def _settings_of(model: nn.Module) -> dict[str, Any]:
-    """The choices of the modules that keep a dataclass of them in `self.settings`: {"head.box_weight": 1.0, ...}."""
-    return {
-        f"{name}.{field}".lstrip("."): value
-        for name, module in model.named_modules()
-        if is_dataclass(settings := getattr(module, "settings", None)) and not isinstance(settings, type)
-        for field, value in asdict(settings).items()
-    }
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Move a batch to a device; refuse what another `collate_fn` may have made of the samples."""
+    plain = type(batch) in (tuple, list) and len(batch) in (2, 3) and type(batch[1]) in (tuple, list)
+    if not plain or any(isinstance(target, Tensor) for target in batch[1]):
+        raise ValueError(WRONG_BATCHES)
+    return _to(batch, device)
 
 
 def _to(item: Any, device: torch.device) -> Any:
@@ -560,11 +404,6 @@ def _to(item: Any, device: torch.device) -> Any:
     if isinstance(item, list):
         return [_to(value, device) for value in item]
     return tuple(_to(value, device) for value in item) if type(item) is tuple else item
-
-
-def _plain(value: Any) -> Any:
-    """Make Python's own number of one of numpy's (a score of `after_epoch`), which could not be read back."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _append(columns: Columns, row: Mapping[str, float]) -> None:
@@ -590,13 +429,3 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _states_kept(generators: Mapping[str, torch.Generator]) -> Iterator[None]:
-    states = [(generator, generator.get_state()) for generator in generators.values()]
-    try:
-        yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)

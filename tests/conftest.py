@@ -5,7 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import jaxtyping
-import matplotlib.font_manager  # noqa: F401  (on a new machine it lists all fonts, and would say so in a notebook)
+import matplotlib.pyplot  # also lists all fonts on a new machine, which would say so in a notebook
 import pytest
 
 # `lessons.PATIENT_THREADS`, before torch is loaded; the kernels in which pytest runs the notebooks inherit it.
@@ -66,6 +66,15 @@ def check_refusal():
         assert len(message.splitlines()) == 1
 
     return check
+
+
+@pytest.fixture
+def without_a_window():
+    """Draw into memory, with matplotlib's own defaults, and leave neither figures nor settings behind."""
+    with matplotlib.rc_context():
+        matplotlib.pyplot.switch_backend("agg")
+        yield
+        matplotlib.pyplot.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,27 @@ def test_frozen_parts_stay_in_evaluation_whatever_train_is_called_on():
     assert all(norm.training for norm in batch_norms(thawed))
 
 
+@pytest.mark.parametrize("name", ["mini", "efficientnet_lite0", "resnet50", "vgg16_bn"])
+def test_an_image_of_a_single_cell_is_called_too_small_in_training_alone(name):
+    # torch says "Expected more than 1 value per channel", which says nothing about images.
+    backbone = SMALL[name]().train()
+    tiny = torch.rand(1, 3, backbone.stride, backbone.stride)
+    with pytest.raises(ValueError, match=rf"1 image of {backbone.stride} x {backbone.stride} pixels is too small"):
+        backbone.features(tiny)
+    assert backbone.features(torch.cat([tiny, tiny])).shape == (2, backbone.channels, 1, 1)
+    assert backbone.freeze(batch_norm=True).features(tiny).shape == (1, backbone.channels, 1, 1)
+    assert SMALL[name]().eval().features(tiny).shape == (1, backbone.channels, 1, 1)
+
+
+def test_an_error_of_another_kind_in_a_backbone_passes():
+    class Broken(torch.nn.Module):
+        def forward(self, _):
+            raise ValueError("another")
+
+    with pytest.raises(ValueError, match=r"^another$"):
+        Backbone([Broken()], 8, 3).features(torch.rand(1, 3, 8, 8))
+
+
 def test_a_copy_of_a_frozen_backbone_is_frozen_by_itself():
     original = backbones.mini(generator()).freeze(stages=1)
     twin = copy.deepcopy(original)

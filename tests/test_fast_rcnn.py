@@ -420,7 +420,7 @@ def test_detections_stay_inside_their_own_image_and_carry_no_graph():
 def test_images_are_padded_to_the_stride_with_the_colour_of_nothing():
     backbone = tiny_backbone()
     images = [torch.rand(3, 5, 9), torch.rand(3, 8, 6)]
-    batch, sizes = pad_images(images, backbone)
+    batch, sizes, *_ = pad_images(images, backbone)
     assert sizes == [(5, 9), (8, 6)]
     assert batch.shape == (2, 3, 8, 12)
     for padded, image in zip(batch, images, strict=True):

@@ -32,19 +32,15 @@ def loader(seed: int = 0) -> DataLoader:
     )
 
 
+def new_model() -> FasterRCNN:
+    return FasterRCNN(tiny_backbone(2), 2, RPN_SMALL, HEAD_SMALL, generator())
+
+
 def run(settings=SHORT, **options):
     """The whole training, everything made anew from the same seeds."""
-    backbones = tiny_backbone(1), tiny_backbone(2)
-    return four_step(
-        backbones,
-        2,
-        loader(),
-        [settings] * 4,
-        rpn_settings=RPN_SMALL,
-        head_settings=HEAD_SMALL,
-        generator=generator(),
-        **options,
-    )
+    model = new_model()
+    histories = four_step(model, tiny_backbone(1), loader(), [settings] * 4, **options)
+    return model, histories
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -52,7 +48,7 @@ def state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(a[name], b[name]) for name in a.keys() & b.keys())
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_in_each_step_what_learns_changes_and_nothing_else_does_by_a_bit():
@@ -65,7 +61,7 @@ def test_in_each_step_what_learns_changes_and_nothing_else_does_by_a_bit():
             parts["head"] = network.head
         after[number] = {name: state(part) for name, part in parts.items()}
 
-    model, _ = run(after_step=remember)
+    model, _ = run(after_stage=remember)
     # Weights, and the means and variances of batch norm: all that is in a state dict.
     assert same(after[1]["rpn"], after[2]["rpn"])
     assert same(after[1]["backbone"], after[2]["proposer's backbone"])
@@ -82,14 +78,15 @@ def test_in_each_step_what_learns_changes_and_nothing_else_does_by_a_bit():
 
 
 def test_both_backbones_learn_in_their_own_step():
-    backbones = tiny_backbone(1), tiny_backbone(2)
+    first_backbone, model = tiny_backbone(1), new_model()
+    backbones = first_backbone, model.backbone
     before = [state(backbone) for backbone in backbones]
     changed = []
 
     def look(*_):
         changed.append([not same(old, new.state_dict()) for old, new in zip(before, backbones, strict=True)])
 
-    four_step(backbones, 2, loader(), [SHORT] * 4, rpn_settings=RPN_SMALL, head_settings=HEAD_SMALL, after_step=look)
+    four_step(model, first_backbone, loader(), [SHORT] * 4, after_stage=look)
     assert changed == [[True, False], [True, True], [True, True], [True, True]]
 
 
@@ -101,13 +98,13 @@ def test_a_training_broken_off_in_any_step_goes_on_to_the_same_bits(number, tmp_
     class PowerCut(Exception):
         pass
 
-    def cut(step, history):
-        if step == number and len(history.steps["total"]) == 3:  # in the second epoch
+    def cut(stage, history):
+        if stage == number and len(history.steps["total"]) == 3:  # in the second epoch
             raise PowerCut
 
     broken = tmp_path / "broken"
     with pytest.raises(PowerCut):
-        run(checkpoints=broken, on_step=cut)
+        run(checkpoints=broken, on_batch=cut)
     assert sorted(path.name for path in broken.iterdir()) == [f"step_{k}.pt" for k in range(1, number + 1)]
     resumed, again = run(checkpoints=broken, resume=True)
     assert same(expected.state_dict(), resumed.state_dict())
@@ -120,7 +117,7 @@ def test_finished_steps_are_only_loaded_and_never_trained_over(tmp_path):
     with pytest.raises(FileExistsError, match=r"step_1\.pt exists already"):
         run(checkpoints=tmp_path)
     stepped = []
-    again, _ = run(checkpoints=tmp_path, resume=True, on_step=lambda *_: stepped.append(1))
+    again, _ = run(checkpoints=tmp_path, resume=True, on_batch=lambda *_: stepped.append(1))
     assert stepped == []
     assert same(expected.state_dict(), again.state_dict())
 
@@ -136,7 +133,7 @@ def test_the_four_steps_make_a_detector():
             reports[number] = evaluate_voc(predictions, targets).mean_ap
 
     settings = Settings(40, 0.005, "adamw", schedule="cosine", warmup_steps=5, clip_norm=5.0)
-    model, _ = run(settings, after_step=measure)
+    model, _ = run(settings, after_stage=measure)
     assert reports == {1: 1.0, 2: pytest.approx(1.0, abs=0.3), 3: 1.0, 4: 1.0}
     assert evaluate_voc(*predict(model, loader())).mean_ap == 1.0, "steps 3 and 4 have brought the halves together"
 
@@ -157,13 +154,23 @@ def test_a_shared_map_is_computed_only_once():
 
 
 def test_wrong_arguments_are_refused_before_anything_is_trained():
-    one, other = tiny_backbone(1), tiny_backbone(2, channels=8)
+    model = new_model()
+    before = state(model)
     with pytest.raises(ValueError, match="four, one for each step; got 1"):
-        four_step((one, tiny_backbone(2)), 2, loader(), [SHORT])
+        four_step(model, tiny_backbone(1), loader(), [SHORT])
     with pytest.raises(ValueError, match="one twice"):
-        four_step((one, one), 2, loader(), [SHORT] * 4)
-    with pytest.raises(ValueError, match=r"\[\(4, 16\), \(4, 8\)\]"):
-        four_step((one, other), 2, loader(), [SHORT] * 4)
+        four_step(model, model.backbone, loader(), [SHORT] * 4)
+    with pytest.raises(ValueError, match=r"\[\(4, 8\), \(4, 16\)\]"):
+        four_step(model, tiny_backbone(1, channels=8), loader(), [SHORT] * 4)
+    assert same(state(model), before)
+
+
+def test_what_the_loop_takes_is_handed_on_to_each_of_the_four():
+    _, histories = run(validation=loader(), generators={"torch": torch.default_generator})
+    assert [set(history.validation) - {"total", "accuracy"} for history in histories] == [
+        {"loss_objectness", "loss_rpn_box_reg"},
+        {"loss_classifier", "loss_box_reg"},
+    ] * 2
 
 
 def test_a_target_for_each_image_is_asked_for():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
 
+from frcnn_lessons.checkpoints import generators_of
 from frcnn_lessons.datasets.loading import OneOrientation, batches
 from frcnn_lessons.datasets.sample import Sample
-from frcnn_lessons.training import _generators_of
 
 
 def seeded(seed=0):
@@ -117,7 +117,7 @@ def test_a_stored_state_repeats_order_and_flips_exactly():
 
 def test_training_finds_the_generator_by_itself():
     generator = seeded()
-    found = _generators_of(torch.nn.Identity(), batches(SAMPLES, 4, generator=generator, flip=0.5))
+    found = generators_of(torch.nn.Identity(), batches(SAMPLES, 4, generator=generator, flip=0.5))
     assert any(one is generator for one in found.values())
 
 

@@ -4,33 +4,27 @@ Nothing here looks at pixels that a font or an anti-aliasing rule decides; the t
 """
 
 import io
-import itertools
+import re
+import warnings
 
 import ipywidgets
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.colors import same_color, to_rgb
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, Rectangle
 from PIL import Image
 
 from frcnn_lessons import plots
-from frcnn_lessons.course.results import Result
 from frcnn_lessons.training import History
 
 CLASSES = ("bus", "truck", "car")
 
-
-@pytest.fixture(autouse=True)
-def without_a_window():
-    """Draw into memory, with matplotlib's own defaults, and leave neither figures nor settings behind."""
-    with mpl.rc_context():
-        plt.switch_backend("agg")
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("without_a_window")
 
 
 @pytest.fixture
@@ -149,15 +143,59 @@ def test_the_name_of_an_object_at_the_upper_border_stands_inside_its_box():
 
 def test_an_image_keeps_its_colours_and_is_cut_to_0_and_1(paper):
     image = torch.zeros(3, 2, 2)
-    image[0, 0, 1] = 1.5  # red, top right, too bright after a resize
+    image[0, 0, 1] = 1.0005  # red, top right, a trace too bright after a resize
     plots.draw_image(paper, image, "title")
     assert paper.images[0].get_array()[0, 1].tolist() == [1, 0, 0]
     assert paper.get_title() == "title"
 
 
-def test_an_image_with_channels_last_is_refused(paper):
-    with pytest.raises(TypeCheckError):
-        plots.draw_image(paper, torch.zeros(5, 9, 3))
+def test_bytes_and_floats_give_the_same_picture(paper):
+    # Bytes used to be drawn nearly white: all above 1 was cut off.
+    pixels = torch.arange(3 * 4 * 5, dtype=torch.uint8).view(3, 4, 5) * 4
+    for image in (pixels, pixels / 255, pixels.double() / 255):
+        plots.draw_image(paper, image)
+        assert (paper.images[-1].get_array() * 255).round().tolist() == pixels.permute(1, 2, 0).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16])
+def test_one_channel_is_drawn_grey(paper, dtype):
+    # imshow would lay matplotlib's yellow and green over it, stretched to the range that is there.
+    pixels = torch.tensor([[[0, 51, 102], [102, 51, 51]]], dtype=torch.uint8)
+    plots.draw_image(paper, pixels if dtype == torch.uint8 else (pixels / 255).to(dtype))
+    drawn = np.asarray(paper.images[0].get_array())
+    assert (drawn == drawn[..., :1]).all()
+    assert drawn[..., 0] == pytest.approx(np.array([[0, 0.2, 0.4], [0.4, 0.2, 0.2]]), abs=1e-3)
+
+
+COLOURS = torch.linspace(0, 1, 3 * 6 * 8).view(3, 6, 8)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (COLOURS * 255, "pixels of 0 to 255 must be divided by 255"),
+        (COLOURS[:1] * 255, "pixels of 0 to 255 must be divided by 255"),
+        ((COLOURS * 255).int(), "must hold floats in 0..1, not normalised; got torch.int32 from 0 to 255"),
+        ((COLOURS - 0.45) / 0.22, "must hold floats in 0..1, not normalised"),
+        (COLOURS.where(COLOURS < 0.9, torch.nan), "some are NaN"),
+        (COLOURS.where(COLOURS < 0.9, torch.inf), "to inf"),
+        (COLOURS.permute(1, 2, 0), "use image.permute(2, 0, 1)"),
+        ((COLOURS * 255).byte().permute(1, 2, 0), "use image.permute(2, 0, 1)"),
+        (torch.zeros(4, 6, 8), "use image[:3]"),
+        (torch.zeros(2, 6, 8), "RGB; got a tensor of (2, 6, 8)"),
+        (torch.zeros(6, 8), "grey?"),
+        (torch.zeros(1, 3, 6, 8), "batch[0]"),
+        (torch.zeros(3, 0, 8), "(3, 0, 8)"),
+        (COLOURS.numpy(), "got a ndarray"),
+        (None, "got a NoneType"),
+    ],
+)
+def test_what_is_no_image_is_refused_instead_of_drawn_white(paper, image, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        plots.draw_image(paper, image)
+    assert str(refusal.value).startswith("image must")
+    assert list(paper.images) == []
 
 
 def test_objects_are_drawn_with_class_score_and_difficulty(paper):
@@ -183,6 +221,21 @@ def test_an_image_without_objects_gets_no_boxes(paper):
     assert list(paper.patches) == []
 
 
+@pytest.mark.parametrize(
+    "labels", [[0], [-1], [4], torch.tensor([1.5]), torch.tensor([0]), torch.tensor([4], dtype=torch.uint8)]
+)
+def test_a_label_that_is_no_class_is_refused(paper, labels):
+    # Label 0 used to be drawn as the last class.
+    with pytest.raises(ValueError, match=r"labels must be 1 to 3 \(0 is background, which is not an object\); got \["):
+        plots.draw_objects(paper, torch.tensor([[1.0, 2, 3, 4]]), labels, CLASSES)
+
+
+@pytest.mark.parametrize("more", [{"scores": [0.5]}, {"difficult": torch.tensor([True, False, True])}])
+def test_scores_and_flags_must_be_as_many_as_boxes(paper, more):
+    with pytest.raises(ValueError, match="must have one value for each of the 2 boxes; got"):
+        plots.draw_objects(paper, torch.tensor([[1.0, 2, 3, 4]] * 2), [1, 2], CLASSES, **more)
+
+
 def test_a_label_for_every_box_is_asked_for(paper):
     with pytest.raises(ValueError, match="zip"):
         plots.draw_objects(paper, torch.zeros(2, 4), [1], CLASSES)
@@ -194,6 +247,80 @@ def test_a_grid_has_a_place_for_every_image_and_hides_what_is_left_over(count, c
     assert len(axes) == count
     assert [ax.get_visible() for ax in figure.axes] == [True] * count + [False] * (rows * columns - count)
     assert figure.get_size_inches().tolist() == [columns * 2.0, rows * 1.5]
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_other_fonts(monkeypatch):
+    """As on a machine that has matplotlib's own fonts alone, and has not been told so yet."""
+    monkeypatch.setattr(plots, "OTHER_FONTS", ())
+    plots._say_that_fonts_are_missing.cache_clear()
+
+
+@pytest.mark.parametrize("words", ["$5 bus", "5$ and 6$", "$x^2$", r"$\alpha", "a_b^c", "100%", r"\frac{"])
+def test_the_words_of_others_are_not_read_as_mathematics(words):
+    figure, ax = plt.subplots()
+    plots.draw_image(ax, torch.zeros(3, 40, 40), words)
+    plots.draw_objects(ax, torch.tensor([[5.0, 20, 30, 30]]), [1], [words])
+    plots.draw_cells(plt.figure().add_subplot(), torch.zeros(2, 2), words)
+    plots.squared_paper(4, 4, title=words)
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()  # an odd "$" was an error here
+    assert [text.get_text() for text in (ax.title, *ax.texts)] == [words, words]
+    assert not ax.title.get_parse_math()
+    assert figure.axes == [ax]
+
+
+@pytest.mark.usefixtures("no_other_fonts")
+@pytest.mark.parametrize("words", ["汽车", "バス", "버스", "🚗", "🚗 car", "बस", "汽车\n$"])
+def test_without_a_font_that_has_the_characters_one_warning_says_what_to_do(words):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        figure, ax = plt.subplots()
+        plots.draw_image(ax, torch.zeros(3, 40, 40), words)
+        plots.draw_objects(ax, torch.tensor([[5.0, 5, 30, 30]] * 3), [1, 2, 1], [words, "bus"])
+        figure.canvas.draw()
+        plots.as_jpeg(figure)
+    (warning,) = said
+    assert "install one that has, for example Noto Sans CJK" in str(warning.message)
+    assert [text.get_text() for text in ax.texts] == [words, "bus", words]
+
+
+@pytest.mark.parametrize("words", ["bus", "Größe", "voitûre", "автобус", "λεωφορείο"])
+def test_letters_that_matplotlib_has_are_drawn_in_its_own_font(paper, words):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.draw_box(paper, [3, 2, 7, 4], caption=words)
+        paper.figure.canvas.draw()
+    assert paper.texts[0].get_fontfamily() == plt.rcParams["font.family"]
+
+
+def test_a_font_of_this_machine_that_has_the_characters_is_used(tmp_path, monkeypatch):
+    # A font of two characters under a name that Linux gives to one of thousands.
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", "car", "vehicle"])
+    font.setupCharacterMap({ord("汽"): "car", ord("车"): "vehicle"})
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0)), pen.lineTo((800, 0)), pen.lineTo((0, 800)), pen.closePath()
+    font.setupGlyf(dict.fromkeys(font.font.getGlyphOrder(), pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(font.font.getGlyphOrder(), (1000, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "WenQuanYi Zen Hei", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "two.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    font_manager.fontManager.addfont(tmp_path / "two.ttf")
+    monkeypatch.setattr(plots, "OTHER_FONTS", ("Noto Sans CJK SC", "WenQuanYi Zen Hei"))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure, ax = plt.subplots()
+        plots.draw_box(ax, [0.1, 0.1, 0.9, 0.9], caption="汽车 car")
+        figure.canvas.draw()
+    assert ax.texts[0].get_fontfamily() == [*plt.rcParams["font.family"], "WenQuanYi Zen Hei"]
 
 
 # --- what is shown -----------------------------------------------------------------------------------------------
@@ -297,121 +424,7 @@ def test_bins_that_share_an_edge_are_drawn_apart():
     assert first[0] != second[0]
 
 
-# --- diagrams and style ------------------------------------------------------------------------------------------
-
-
-def test_the_map_has_twelve_stops_in_order_joined_by_arrows():
-    (ax,) = plots.course_map().axes
-    stops = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
-    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
-    assert (len(stops), len(arrows)) == (12, 11)
-    assert [text for text in captions(ax) if text.isdigit()] == [f"{n:02}" for n in range(1, 13)]
-
-
-def test_the_map_shows_the_four_detectors_in_their_colour():
-    (ax,) = plots.course_map().axes
-    stops = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
-    blue = [n for n, stop in enumerate(stops, start=1) if same_color(stop.get_facecolor(), plots.BLUE)]
-    assert blue == [5, 6, 7, 9]
-
-
-def test_the_arrows_of_the_map_do_not_run_through_a_stop():
-    (ax,) = plots.course_map().axes
-    stops = [patch.get_bbox() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
-    arrows = [patch._posA_posB for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
-    for (start, end), (here, there) in zip(arrows, itertools.pairwise(stops), strict=True):
-        for share in np.linspace(0, 1, 21):
-            point = (1 - share) * np.array(start) + share * np.array(end)
-            assert not any(stop.contains(*point) for stop in stops)
-        assert distance(start, here) < 0.1, "an arrow starts at its stop"
-        assert distance(end, there) < 0.1, "and ends at the next one"
-
-
-def distance(point, box):
-    """From a point to the nearest point of a box."""
-    nearest = np.clip(point, box.min, box.max)
-    return np.hypot(*(np.array(point) - nearest))
-
-
-def test_the_window_of_the_rpn_numbers_its_channels_as_the_network_does():
-    # Lesson 08 reads the order of the channels off this picture: 4 * a + (0 for dx, 1 dy, 2 dw, 3 dh).
-    (ax,) = plots.rpn_window().axes
-    places = {}
-    for text in ax.texts:
-        if text.get_text().isdigit():
-            x, y = text.get_position()
-            places.setdefault(y, []).append((x, int(text.get_text())))
-    rows = [[number for _, number in sorted(places[y])] for y in sorted(places)]
-    assert rows == [[a, *range(4 * a, 4 * a + 4)] for a in range(9)]
-
-
-def test_the_gradient_is_cut_on_the_way_from_the_proposals_to_the_head():
-    # The one dashed arrow of the diagram; the two users of the map get solid ones.
-    (ax,) = plots.two_users_of_one_map().axes
-    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
-    dashed = [arrow for arrow in arrows if arrow.get_linestyle() == "--"]
-    assert (len(arrows), len(dashed)) == (7, 1)
-    stops = {text.get_text(): text.get_position() for text in ax.texts}
-    start, end = dashed[0]._posA_posB
-    assert abs(start[0] - stops["proposals"][0]) < 1.7
-    assert abs(end[0] - stops["head"][0]) < 1.7
-
-
-LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
-
-
-def bars(ax):
-    """Width of each bar by the row that it stands in."""
-    return [(round(bar.get_y() + bar.get_height() / 2), bar.get_width()) for bar in ax.patches]
-
-
-def test_the_summary_shows_what_was_measured_and_where_the_rest_comes_from():
-    measured = {
-        "R-CNN": Result("R-CNN", 0.7, 46, 0.3, 0.1),
-        "Faster R-CNN": Result("Faster R-CNN", 0.9, 50, 0.02, 0.01),
-    }
-    score, training, image = plots.course_summary(measured, LESSON_OF).axes[:3]
-    assert bars(score) == [(0, 0.7), (3, 0.9)]
-    assert bars(training) == [(0, 46), (3, 50)]
-    in_milliseconds = [(row, round(width)) for row, width in bars(image)]
-    assert in_milliseconds == [(0, 300), (3, 20), (0, 200), (3, 10)], "in all, then without proposals"
-    for ax in (score, training, image):
-        missing = {round(text.get_position()[1]): text.get_text() for text in ax.texts if "lesson" in text.get_text()}
-        assert missing == {1: "run lesson 06", 2: "run lesson 07"}
-
-
-def test_the_summary_of_nothing_still_shows_the_papers():
-    axes = plots.course_summary({}, LESSON_OF).axes
-    assert [len(ax.patches) for ax in axes[:3]] == [0, 0, 0]
-    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (3, 69.9)]
-    assert [text.get_text() for text in axes[4].texts if "published" in text.get_text()] == ["not published"]
-
-
-def test_the_four_steps_show_as_fixed_what_four_step_training_freezes():
-    # Students learn from the hatching what is frozen; it must say the same as the table on top of four_step.py.
-    (ax,) = plots.four_steps().axes
-    parts = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_gid()]
-    fixed = {patch.get_gid() for patch in parts if patch.get_hatch()}
-    learning = {patch.get_gid() for patch in parts} - fixed
-    assert learning == {"1 RPN", "1 backbone 1", "2 head", "2 backbone 2", "3 RPN", "4 head"}
-    assert fixed == {"2 RPN", "2 backbone 1", "3 backbone 2", "4 RPN", "4 backbone 2"}
-
-
-def test_every_part_of_the_four_steps_but_the_first_comes_from_an_earlier_step():
-    (ax,) = plots.four_steps().axes
-    parts = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_gid()]
-    arrows = [patch for patch in ax.patches if patch.get_gid() == "handed on"]
-    joins = set()
-    for arrow in arrows:
-        # A part at each end: the one whose box the end touches.
-        ends = [
-            next(p.get_gid() for p in parts if p.get_bbox().padded(0.01).contains(*point)) for point in arrow._posA_posB
-        ]
-        joins.add(tuple(ends))
-    assert joins == {
-        *(("1 RPN", "2 RPN"), ("2 RPN", "3 RPN"), ("3 RPN", "4 RPN"), ("1 backbone 1", "2 backbone 1")),
-        *(("2 backbone 2", "3 backbone 2"), ("3 backbone 2", "4 backbone 2"), ("2 head", "4 head")),
-    }
+# --- style ------------------------------------------------------------------------------------------------------
 
 
 def test_the_style_keeps_figures_small_enough_to_store():

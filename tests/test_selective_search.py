@@ -17,6 +17,7 @@ from hypothesis import assume, given, settings
 from selectivesearch import selective_search as package
 
 from frcnn_lessons import selective_search as S
+from frcnn_lessons.batch import check_image
 
 MEASURES = ("CTSF", "TSF", "C", "T", "S", "F", "SF")
 SPACES = ("rgb", "hsv", "lab", "rgi", "hue", "intensity")
@@ -368,8 +369,12 @@ def test_the_search_leaves_the_image_and_the_global_generators_alone(astronaut):
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "image.float() / 255"),
         (torch.zeros(3, 4, 4, dtype=torch.float64), "got torch.float64"),
         (torch.zeros(1, 4, 4), "(1, 4, 4) (grey?"),
-        (torch.zeros(4, 4), "(4, 4)"),
-        (torch.zeros(4, 4, 3), "(4, 4, 3)"),
+        (torch.zeros(4, 4), "(4, 4) (grey? use image.expand(3, -1, -1))"),
+        (torch.zeros(4, 4, 3), "(4, 4, 3) (channels last? use image.permute(2, 0, 1))"),
+        (torch.zeros(60, 80, 4), "(60, 80, 4) (channels last? use image.permute(2, 0, 1))"),
+        (torch.zeros(60, 80, 1), "(60, 80, 1) (channels last? use image.permute(2, 0, 1))"),
+        (torch.zeros(4, 60, 80), "(4, 60, 80) (with alpha? use image[:3])"),
+        (torch.zeros(1, 3, 60, 80), "(1, 3, 60, 80) (a batch? give one image, batch[0])"),
         (torch.zeros(3, 0, 4), "(3, 0, 4)"),
         (torch.full((3, 4, 4), torch.nan), "nan"),
         (torch.tensor([0.0, torch.nan, 1.0]).expand(2, 4, 3).permute(2, 0, 1), "nan"),
@@ -383,6 +388,20 @@ def test_what_is_no_image_is_refused_with_a_reason(image, words):
         S.proposals(image)
     assert words in str(refusal.value)
     assert "float32 tensor (3, H, W), RGB, 0..1" in str(refusal.value)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("by", [1e-7, 1e-4, 1e-3])
+def test_what_resizing_overshoots_is_taken_as_the_gate_takes_it(space, by):
+    # Dark pixels below 0 make a saturation of minus a thousand, which is no bin of a histogram.
+    image = as_image(noise(20, 24, 0).round())
+    image[:, :10] *= 1 + by
+    image[:, 10:] -= by
+    check_image(image)
+    settings = S.Settings((S.Strategy(space),))
+    assert torch.equal(S.proposals(image, settings), S.proposals(image.clamp(0, 1), settings))
+    with pytest.raises(ValueError, match="normalised, or bytes as floats"):
+        S.proposals(image * 1.01 - 0.005)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -470,6 +489,7 @@ def test_two_processes_may_fill_one_cache_at_once(picture, tmp_path):
     code = """
 import sys, torch
 from frcnn_lessons import selective_search as S
+from frcnn_lessons.batch import check_image
 image = torch.load(sys.argv[1], weights_only=True)
 for measures in ["C", "T", "S", "F", "CTSF"] * 4:
     print(len(S.proposals(image, S.Settings((S.Strategy(measures=measures),), min_size=4), cache=sys.argv[2])))

@@ -23,7 +23,7 @@ import numpy as np
 import skimage.data
 import torch
 from selectivesearch import selective_search as package
-from timing import report, seconds
+from timing import ratio, report
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -117,15 +117,9 @@ def main() -> int:
 
     pixels = skimage.data.astronaut()
     image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-    proposals(image), by_package(pixels)  # warm up
 
     def against_package(settings: Settings) -> float:
-        # In turns, and the best of each: a slow moment of the machine lasts longer than one of our runs.
-        rounds = [
-            (seconds(lambda: by_package(pixels), 1), seconds(lambda: proposals(image, settings), 4)) for _ in range(5)
-        ]
-        theirs, ours = (min(times) for times in zip(*rounds, strict=True))
-        return ours / theirs
+        return ratio(lambda: proposals(image, settings), lambda: by_package(pixels), repeats=6)
 
     too_slow = report(
         [

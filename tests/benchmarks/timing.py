@@ -1,23 +1,30 @@
-"""Time our function against a named peer, side by side in one run."""
+"""Time our function against a named peer, side by side in one run, with torch's own timer.
 
-import time
+`torch.utils.benchmark` waits for a GPU to finish, which a clock beside it would not, and repeats what is short until
+the clock's own error does not count.
+"""
+
 from collections.abc import Callable
 
+import torch
+from torch.utils.benchmark import Timer
 
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - start)
-    return best
+
+def seconds(function: Callable[[], object], at_least: float = 0.01) -> float:
+    """Best time of a call: after a warm-up, of one that is long, or of as many as fit into so many seconds."""
+    # The timer would take a single thread if it is not told.
+    timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
+    return min(timer.blocked_autorange(min_run_time=at_least).times)
 
 
 def ratio(ours: Callable[[], object], peer: Callable[[], object], repeats: int = 30) -> float:
-    """Our best time over the peer's best time. The best of many, because noise only ever adds."""
-    ours(), peer()  # warm up
+    """Our best time over the peer's best time. The best of many, because noise only ever adds.
+
+    Args:
+        repeats: calls of each, every second one a warm-up; more where a call is short.
+    """
     # In turns, so that a slow moment of the machine meets both.
-    rounds = [(seconds(ours, 3), seconds(peer, 3)) for _ in range(max(1, repeats // 3))]
+    rounds = [(seconds(ours), seconds(peer)) for _ in range(max(2, repeats // 2))]
     return min(mine for mine, _ in rounds) / min(theirs for _, theirs in rounds)
 
 
