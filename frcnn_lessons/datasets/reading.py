@@ -9,10 +9,11 @@ Shapes: K objects, an image of H x W pixels, C classes.
 """
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -122,12 +123,13 @@ class AnnotatedImages(Dataset[Sample]):
         """Return the number of images."""
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: SupportsIndex) -> Sample:
         """Decode image `index`; a negative one counts from the end.
 
         Raises:
             DataError: the image cannot be decoded, or it changed since the data set was made.
             IndexError: there is no such image.
+            TypeError: `index` is no whole number but, for instance, a slice.
         """
         found = self._record(index)
         image = read_image(found.path, self._max_pixels)
@@ -139,7 +141,7 @@ class AnnotatedImages(Dataset[Sample]):
         sample = Sample(image, boxes, target["labels"], target["difficult"], found.image_id, size)
         return self.transform(sample) if self.transform else sample
 
-    def annotation(self, index: int) -> dict[str, Any]:
+    def annotation(self, index: SupportsIndex) -> dict[str, Any]:
         """What is known about image `index`, without decoding it and before any transform.
 
         Returns:
@@ -155,10 +157,17 @@ class AnnotatedImages(Dataset[Sample]):
             "size": found.size,
         }
 
-    def _record(self, index: int) -> Record:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} was asked for, but the data set has {len(self)} images")
-        return self._records[index]
+    def _record(self, index: SupportsIndex) -> Record:
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"an image is asked for by one whole number, not {index!r}; a part of a data set is made by "
+                "torch.utils.data.Subset(dataset, range(0, 2))"
+            ) from None
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"image {place} was asked for, but the data set has {len(self)} images")
+        return self._records[place]
 
 
 def record(
