@@ -298,6 +298,26 @@ def number(text: str, what: str) -> float:
     return value
 
 
+def read_flag(text: str | None) -> bool | None:
+    """Read a flag such as VOC's `difficult` or Open Images' `IsOccluded`, as the tools that write them do.
+
+    Returns:
+        True for 1, 1.0, true, yes in any case; False for 0, 0.0, false, no and for an empty or missing flag;
+        None for any other text, for which the caller should take False and warn.
+    """
+    word = (text or "").strip().lower()
+    if word in ("1", "1.0", "true", "yes"):
+        return True
+    return False if word in ("", "0", "0.0", "false", "no") else None
+
+
+def warn_of_flags(source: Path, unread: Sequence[str]) -> None:
+    """Warn once of all flags that `read_flag` could not read; `unread` says where each stands and what it says."""
+    if unread:
+        message = f"{source}: flags that are neither 0 nor 1, taken as not set: {len(unread)}, such as {unread[0]}"
+        warnings.warn(message, stacklevel=3)
+
+
 def check_span(low: float, high: float, low_name: str, high_name: str, where: str) -> None:
     """Refuse a box whose far side is not beyond its near side.
 
