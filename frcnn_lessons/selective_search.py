@@ -30,7 +30,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
 from frcnn_lessons.batch import OVERSHOOT, shape_hint
-from frcnn_lessons.files import written_whole
+from frcnn_lessons.files import user_path, written_whole
 
 ColourSpace = Literal["rgb", "hsv", "lab", "rgi", "hue", "intensity"]
 
@@ -121,7 +121,7 @@ def proposals(
     if cache is None:
         boxes, positions = search(image, settings)
     else:
-        path = Path(cache) / f"{_key(image, settings)}.npz"
+        path = user_path(cache) / f"{_key(image, settings)}.npz"
         found = _stored(path)
         boxes, positions = found or search(image, settings)
         if found is None:

@@ -236,6 +236,17 @@ def test_a_part_of_a_data_set_is_made_by_subset(root, part):
             dataset[beyond]
 
 
+def test_a_turned_image_is_applied_or_ignored_when_asked(root):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.open(root / "images" / "a.jpg").save(root / "images" / "a.jpg", exif=tags)
+    with pytest.raises(DataError, match="exif='apply'"):
+        read(root)
+    for choice, size in (("apply", SIZE[::-1]), ("ignore", SIZE)):
+        sample = read(root, exif=choice)[0]
+        assert sample.size == tuple(sample.image.shape[1:]) == sample.boxes.canvas_size == size
+
+
 # ---- Refusing what is wrong -------------------------------------------------------------------------------------
 
 

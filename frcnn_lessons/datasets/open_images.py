@@ -62,6 +62,7 @@ class OpenImagesDataset(AnnotatedImages):
         unknown: str = "raise",
         on_error: str = "raise",
         max_pixels: int = MAX_PIXELS,
+        exif: str = "refuse",
     ) -> None:
         """Read a table and the headers of its images.
 
@@ -85,6 +86,8 @@ class OpenImagesDataset(AnnotatedImages):
                 every image once. A table that is damaged as a whole (columns missing, a row of another length,
                 not UTF-8) is always refused.
             max_pixels: the largest image to accept.
+            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
+                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
 
         Raises:
             DataError: something in the table or folder cannot be used: the message says what, where, and what to do.
@@ -115,12 +118,12 @@ class OpenImagesDataset(AnnotatedImages):
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
                     "add it, or name the images to read with ids"
                 )
-            size = check_image(path, max_pixels)
+            size = check_image(path, max_pixels, exif=exif)
             return record(
                 image_id, path, size, [_found(row, size, csv_path) for row in rows[image_id]], labels, unknown
             )
 
-        super().__init__(csv_path, classes, ids, read, transform, on_error, max_pixels)
+        super().__init__(csv_path, classes, ids, read, transform, on_error, max_pixels, exif)
 
 
 def write_table(path: Path | str, images: Iterable[tuple[str, tuple[int, int], Sequence[AnnotatedObject]]]) -> None:

@@ -74,6 +74,7 @@ class AnnotatedImages(Dataset[Sample]):
         transform: Callable[[Sample], Sample] | None,
         on_error: str,
         max_pixels: int,
+        exif: str = "refuse",
     ) -> None:
         """Read the records of all images.
 
@@ -86,6 +87,7 @@ class AnnotatedImages(Dataset[Sample]):
             on_error: "raise" stops at the first image that cannot be used. "skip" leaves such images out, whole,
                 and warns of their number; it decodes every image once, so that the length is final.
             max_pixels: the largest image to accept.
+            exif: what to do with an image that is to be turned, see `images`.
 
         Raises:
             DataError: an image cannot be used, or none is left.
@@ -93,13 +95,13 @@ class AnnotatedImages(Dataset[Sample]):
         self.classes = tuple(classes)
         self.transform = transform
         self.skipped: list[str] = []
-        self._max_pixels = max_pixels
+        self._max_pixels, self._exif = max_pixels, exif
         self._records: list[Record] = []
         for image_id in ids:
             try:
                 found = read(image_id)
                 if on_error == "skip":
-                    check_image(found.path, max_pixels, decode=True)
+                    check_image(found.path, max_pixels, decode=True, exif=exif)
             except DataError as error:
                 if on_error == "raise":
                     raise
@@ -132,7 +134,7 @@ class AnnotatedImages(Dataset[Sample]):
             TypeError: `index` is no whole number but, for instance, a slice.
         """
         found = self._record(index)
-        image = read_image(found.path, self._max_pixels)
+        image = read_image(found.path, self._max_pixels, self._exif)
         size = (image.shape[-2], image.shape[-1])
         if size != found.size:
             raise DataError(f"{found.path}: the image changed its size since the data set was made; make it anew")
