@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from frcnn_lessons.files import written_whole
+from frcnn_lessons.files import user_path, written_whole
 
 REMEDY = "restore it from a copy, or delete it and start anew"
 PARTS = {"plan", "epoch", "measured", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
@@ -64,7 +64,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         CheckpointError: it is damaged, or no checkpoint.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
     if not path.is_file():

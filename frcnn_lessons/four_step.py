@@ -30,6 +30,7 @@ from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.batch import Detections, Images, Losses, Targets, admit
 from frcnn_lessons.fast_rcnn import RoIHead
 from frcnn_lessons.faster_rcnn import FasterRCNN
+from frcnn_lessons.files import user_path
 from frcnn_lessons.rpn import RPN
 from frcnn_lessons.training import History, Settings, train
 
@@ -138,7 +139,7 @@ def four_step(
             "backbones must be two, with the same stride and channels, as the RPN moves from the first to the second; "
             f"got {'one twice' if first_backbone is model.backbone else kinds}"
         )
-    folder = None if checkpoints is None else Path(checkpoints)
+    folder = None if checkpoints is None else user_path(checkpoints)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         there = sorted(folder.glob("step_?.pt"))

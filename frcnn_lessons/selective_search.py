@@ -30,7 +30,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
 from frcnn_lessons.batch import OVERSHOOT, shape_hint
-from frcnn_lessons.files import written_whole
+from frcnn_lessons.files import user_path, written_whole
 
 ColourSpace = Literal["rgb", "hsv", "lab", "rgi", "hue", "intensity"]
 
@@ -114,7 +114,7 @@ def proposals(
         Different boxes inside the image, none of them empty; the whole image is always one of them.
     """
     _check_image(image)
-    path = None if cache is None else Path(cache) / f"{_key(image, settings)}.npz"
+    path = None if cache is None else user_path(cache) / f"{_key(image, settings)}.npz"
     found = None if path is None else _stored(path)
     boxes, positions = found or search(image, settings)
     if path is not None and found is None:

@@ -42,6 +42,7 @@ from frcnn_lessons.checkpoints import (
     states_kept,
     write_checkpoint,
 )
+from frcnn_lessons.files import user_path
 from frcnn_lessons.schedule import Settings, make_optimiser, make_schedule
 
 WRONG_BATCHES = (
@@ -124,7 +125,7 @@ def train(
         raise ValueError("resume needs the checkpoint to go on from: pass checkpoint=")
     if checkpoint is not None and loader.persistent_workers:
         raise ValueError("persistent workers keep random states that no checkpoint sees: use persistent_workers=False")
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else user_path(checkpoint)
     found = path is not None and path.exists()
     if found and not resume:
         raise FileExistsError(f"{path} exists already; pass resume=True to go on with it, or use another name")

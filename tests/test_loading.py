@@ -1,5 +1,9 @@
 """Batches: every image once, one orientation at a time; flips take the proposals along; a seed repeats it all."""
 
+import copy
+import pickle
+from multiprocessing import get_all_start_methods
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +14,7 @@ from torchvision import tv_tensors
 from frcnn_lessons.checkpoints import generators_of
 from frcnn_lessons.datasets.loading import OneOrientation, batches
 from frcnn_lessons.datasets.sample import Sample
+from frcnn_lessons.datasets.transforms import HorizontalFlip
 
 
 def seeded(seed=0):
@@ -135,6 +140,38 @@ def test_workers_repeat_a_pass_too():
         return [(t["image_id"], t["boxes"].tolist()) for _, targets, _ in loader for t in targets]
 
     assert one_pass() == one_pass()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="what is compared with: forked workers")
+@pytest.mark.parametrize("method", sorted({"spawn", "forkserver"} & set(get_all_start_methods())))
+def test_workers_that_are_started_anew_give_what_forked_ones_give(method):
+    # How workers start is the system's choice: spawn on macOS and Windows, forkserver from Python 3.14 on Linux.
+    samples, proposals = [sample(i, 10, 16) for i in range(60)], [torch.tensor([[2.0, 1, 3, 5]])] * 60
+
+    def one_pass(method):
+        loader = batches(samples, 25, [one.clone() for one in proposals], generator=seeded(), flip=0.5, workers=1)
+        loader.multiprocessing_context = method
+        return [
+            (t["image_id"], t["boxes"].tolist(), regions.tolist())
+            for _, targets, proposals in loader
+            for t, regions in zip(targets, proposals, strict=True)
+        ]
+
+    anew = one_pass(method)
+    assert anew == one_pass("fork")
+    flips = [boxes != [[2, 1, 3, 5]] for _, boxes, _ in anew]
+    assert all(boxes == regions for _, boxes, regions in anew)
+    assert 0 < sum(flips) < len(flips)
+
+
+def test_a_copy_of_a_flip_goes_on_as_the_original_would():
+    flip = HorizontalFlip(0.5, seeded(3))
+    [flip.make_params([]) for _ in range(5)]
+    copies = [copy.deepcopy(flip), pickle.loads(pickle.dumps(flip))]
+    drawn = [[one.make_params([])["flip"] for _ in range(20)] for one in (flip, *copies)]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert {one.generator.initial_seed() for one in copies} == {3}
 
 
 def test_what_cannot_be_is_refused_with_a_sentence():

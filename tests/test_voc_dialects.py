@@ -8,6 +8,7 @@ import unicodedata
 import warnings
 
 import pytest
+from PIL import Image
 from test_voc import CAR, add_image, image_set
 
 from frcnn_lessons.datasets import DataError, VOCDataset
@@ -218,3 +219,31 @@ def test_an_encoding_that_cannot_be_read_has_its_remedy(tmp_path, encoding):
     path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>\n{text}'.encode(encoding))
     with pytest.raises(DataError, match=r"a\.xml: .*; save it as UTF-8"):
         VOCDataset(root, None)
+
+
+# --- images and paths --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("choice", "shape"), [("ignore", (3, 30, 40)), ("apply", (3, 40, 30))])
+def test_an_image_that_exif_turns_is_read_as_one_says(tmp_path, choice, shape):
+    root = folder(tmp_path, "a")
+    path = root / "JPEGImages" / "a.jpg"
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    with Image.open(path) as image:
+        image.save(path, exif=tags)
+    with pytest.raises(DataError, match=r"EXIF orientation 6 .* pass exif='apply'"):
+        VOCDataset(root, None)
+    if choice == "apply":  # the annotation was made on the turned picture
+        rewrite(root, "<width>40</width>", "<width>30</width>")
+        rewrite(root, "<height>30</height>", "<height>40</height>")
+    sample = VOCDataset(root, None, exif=choice)[0]
+    assert sample.image.shape == shape
+    assert sample.size == shape[1:]
+
+
+def test_a_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    folder(tmp_path / "home" / "data", "a")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert VOCDataset("~/data", None).ids == ("a",)

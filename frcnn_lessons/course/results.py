@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from frcnn_lessons.files import data_folder, written_whole
+from frcnn_lessons.files import data_folder, explained, user_path, written_whole
 
 # (detector, the lesson that measures it), in the order of the papers.
 DETECTORS = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
@@ -61,8 +61,9 @@ def read(path: Path | None = None) -> dict[str, Result]:
         ValueError: if the file was damaged; it names the file.
     """
     place = _place(path)
-    if not place.exists():
-        return {}
+    with explained(place):
+        if not place.exists():
+            return {}
     try:
         rows = [Result(**row) for row in json.loads(place.read_text())]
     except (ValueError, TypeError) as error:
@@ -85,4 +86,4 @@ def table(path: Path | None = None) -> str:
 
 
 def _place(path: Path | None) -> Path:
-    return path or data_folder() / "results.json"
+    return user_path(path) if path else data_folder() / "results.json"

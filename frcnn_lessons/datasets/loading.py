@@ -6,6 +6,7 @@ a batch holds either wide images or upright ones: less to compute, and no other 
 Sources: Fast R-CNN, sections 2.3 (images are drawn first) and 3.1 (one flip in two). Detectron groups by orientation.
 """
 
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -109,6 +110,14 @@ class _Flipped(Dataset[tuple[Sample, Tensor | None]]):
 
     def __init__(self, dataset: Samples, proposals: Proposals | None, flip: HorizontalFlip | None) -> None:
         self.dataset, self.proposals, self.flip = dataset, proposals, flip
+
+    # Where a worker process is started anew instead of forked, it gets its copy by pickling. PyTorch would hand over
+    # each tensor in it as an open file, and a system allows some hundreds of those; packed here, they go as bytes.
+    def __getstate__(self) -> dict[str, bytes]:
+        return {"packed": pickle.dumps(self.__dict__)}
+
+    def __setstate__(self, state: dict[str, bytes]) -> None:
+        self.__dict__.update(pickle.loads(state["packed"]))
 
     def __len__(self) -> int:
         return len(self.dataset)

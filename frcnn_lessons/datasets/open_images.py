@@ -8,26 +8,34 @@ Source: Kuznetsova et al., "The Open Images Dataset V4", and the data set's desc
 """
 
 import csv
+import gzip
+import io
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image
 from frcnn_lessons.datasets.reading import (
+    IMAGE_ENDINGS,
     AnnotatedImages,
     Found,
     Record,
     check_objects,
     check_options,
     check_span,
+    file_inside,
     image_inside,
     number,
+    read_flag,
     record,
+    warn_of_flags,
 )
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample
-from frcnn_lessons.files import written_whole
+from frcnn_lessons.files import user_path, written_whole
 
 REQUIRED_COLUMNS = ("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax")
+_SIDES = REQUIRED_COLUMNS[4:]
 OPEN_IMAGES_COLUMNS = (
     *REQUIRED_COLUMNS,
     "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
@@ -56,6 +64,7 @@ class OpenImagesDataset(AnnotatedImages):
         unknown: str = "raise",
         on_error: str = "raise",
         max_pixels: int = MAX_PIXELS,
+        exif: str = "refuse",
     ) -> None:
         """Read a table and the headers of its images.
 
@@ -64,8 +73,9 @@ class OpenImagesDataset(AnnotatedImages):
         groups; the others are not read.
 
         Args:
-            csv_path: the table, UTF-8 with commas.
-            image_folder: holds `ImageID` with .jpg, .jpeg or .png.
+            csv_path: the table, UTF-8, plain or packed with gzip; with commas, or with semicolons or tabs, and then
+                with decimal points or commas.
+            image_folder: holds `ImageID` with .jpg, .jpeg or .png, which the table may have written too.
             classes: values of `LabelName`, plain words or codes such as "/m/01bjv", in the order of their labels, 1..C.
                 None: all in the table, sorted, so that every part of a table gets the same labels.
             ids: the images wanted, in order, such as one part of a split. None: all in the table, in order of their
@@ -78,13 +88,15 @@ class OpenImagesDataset(AnnotatedImages):
                 every image once. A table that is damaged as a whole (columns missing, a row of another length,
                 not UTF-8) is always refused.
             max_pixels: the largest image to accept.
+            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
+                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
 
         Raises:
             DataError: something in the table or folder cannot be used: the message says what, where, and what to do.
             ValueError: an option has a value that it cannot have.
         """
         check_options(classes, unknown, on_error)
-        csv_path, image_folder = Path(csv_path), Path(image_folder)
+        csv_path, image_folder = user_path(csv_path), user_path(image_folder)
         if not image_folder.is_dir():
             raise DataError(f"{image_folder}: there is no such folder of images; check the path")
         rows = _read_table(csv_path)
@@ -96,22 +108,26 @@ class OpenImagesDataset(AnnotatedImages):
             classes = sorted({row.cells["LabelName"] for of_image in rows.values() for row in of_image} - {""})
         labels = {name: label for label, name in enumerate(classes, start=1)}
 
+        unread: list[str] = []  # flags that are neither 0 nor 1
+
         def read(image_id: str) -> Record:
             if image_id not in rows:
                 raise DataError(f"{csv_path}: the table has no row of image {image_id!r}; leave it out of ids")
             where = f"{csv_path}: line {rows[image_id][0].line}"
             path = image_inside(image_folder, image_id, where)
+            if path is None and image_id.endswith(IMAGE_ENDINGS):
+                path = file_inside(image_folder, image_id, where)
             if path is None:
                 raise DataError(
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
                     "add it, or name the images to read with ids"
                 )
-            size = check_image(path, max_pixels)
-            return record(
-                image_id, path, size, [_found(row, size, csv_path) for row in rows[image_id]], labels, unknown
-            )
+            size = check_image(path, max_pixels, exif=exif)
+            found = [_found(row, size, csv_path, unread) for row in rows[image_id]]
+            return record(image_id, path, size, found, labels, unknown)
 
-        super().__init__(csv_path, classes, ids, read, transform, on_error, max_pixels)
+        super().__init__(csv_path, classes, ids, read, transform, on_error, max_pixels, exif)
+        warn_of_flags(csv_path, unread)
 
 
 def write_table(path: Path | str, images: Iterable[tuple[str, tuple[int, int], Sequence[AnnotatedObject]]]) -> None:
@@ -167,8 +183,11 @@ def _read_table(path: Path) -> dict[str, list[_Row]]:
     rows: dict[str, list[_Row]] = {}
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+        with _text(path) as file:
+            first = file.readline()
+            delimiter = max(",;\t", key=first.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             if not header:
                 raise DataError(f"{path}: the table is empty; its first line must name the columns")
@@ -185,6 +204,8 @@ def _read_table(path: Path) -> dict[str, list[_Row]]:
                         f"{path}: line {line} has {len(cells)} cells for {len(header)} columns; repair the line"
                     )
                 row = _Row(line, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+                if delimiter != ",":  # what a spreadsheet writes where 0.5 is written 0,5
+                    row.cells.update({side: row.cells[side].replace(",", ".") for side in _SIDES})
                 image_id = row.cells["ImageID"]
                 if not image_id.isprintable() or not image_id:
                     raise DataError(
@@ -193,29 +214,44 @@ def _read_table(path: Path) -> dict[str, list[_Row]]:
                 rows.setdefault(image_id, []).append(row)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such table; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: the table cannot be read after line {line} ({error}); save it as UTF-8 CSV") from None
     if not rows:
         raise DataError(f"{path}: the table has no box, only the names of the columns; add rows")
+    for image_id, of_image in rows.items():
+        stem, dot, ending = image_id.rpartition(".")
+        if dot + ending in IMAGE_ENDINGS and stem in rows:
+            raise DataError(
+                f"{path}: line {of_image[0].line} has the ImageID {image_id!r}, which line {rows[stem][0].line} writes "
+                f"{stem!r}; write it in one way"
+            )
     return rows
 
 
-def _found(row: _Row, size: tuple[int, int], path: Path) -> Found:
+def _text(path: Path) -> io.TextIOWrapper:
+    """The table as text, unpacked if it is gzip; what a file is called does not matter."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return io.TextIOWrapper(gzip.open(path) if packed else path.open("rb"), encoding="utf-8-sig", newline="")
+
+
+def _found(row: _Row, size: tuple[int, int], path: Path, unread: list[str]) -> Found:
     """The object of one row, in pixels of an image of `size` (height, width)."""
     cells = row.cells
     name = cells["LabelName"]
     if not name or not name.isprintable():
         raise DataError(f"{path}: line {row.line} has the LabelName {name!r}, which is no class; correct it")
     where = f"{path}: line {row.line} ({name} in image {cells['ImageID']})"
-    sides = {side: number(cells[side], f"{where}: {side}") for side in ("XMin", "XMax", "YMin", "YMax")}
+    sides = {side: number(cells[side], f"{where}: {side}") for side in _SIDES}
     for side, value in sides.items():
         if not 0 <= value <= 1:
             raise DataError(f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it")
     check_span(sides["XMin"], sides["XMax"], "XMin", "XMax", where)
     check_span(sides["YMin"], sides["YMax"], "YMin", "YMax", where)
-    group = cells.get("IsGroupOf", "0")
-    if group not in ("0", "1", "-1"):  # -1 is Open Images' "not known"
-        raise DataError(f"{where} has IsGroupOf {group!r}; make it 0 or 1")
+    flag = cells.get("IsGroupOf", "")
+    group = False if flag == "-1" else read_flag(flag)  # -1 is Open Images' "not known"
+    if group is None:
+        unread.append(f"{where}: IsGroupOf {flag!r}")
     height, width = size
     box = (sides["XMin"] * width, sides["YMin"] * height, sides["XMax"] * width, sides["YMax"] * height)
-    return Found(where, name, box, group == "1")
+    return Found(where, name, box, bool(group))

@@ -9,13 +9,14 @@ Shapes: K objects, an image of H x W pixels, C classes.
 """
 
 import math
+import operator
 import os
 import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -76,6 +77,7 @@ class AnnotatedImages(Dataset[Sample]):
         transform: Callable[[Sample], Sample] | None,
         on_error: str,
         max_pixels: int,
+        exif: str = "refuse",
     ) -> None:
         """Read the records of all images.
 
@@ -88,6 +90,7 @@ class AnnotatedImages(Dataset[Sample]):
             on_error: "raise" stops at the first image that cannot be used. "skip" leaves such images out, whole,
                 and warns of their number; it decodes every image once, so that the length is final.
             max_pixels: the largest image to accept.
+            exif: what to do with an image that is to be turned, see `images`.
 
         Raises:
             DataError: an image cannot be used, or none is left.
@@ -95,13 +98,13 @@ class AnnotatedImages(Dataset[Sample]):
         self.classes = tuple(classes)
         self.transform = transform
         self.skipped: list[str] = []
-        self._max_pixels = max_pixels
+        self._max_pixels, self._exif = max_pixels, exif
         self._records: list[Record] = []
         for image_id in ids:
             try:
                 found = read(image_id)
                 if on_error == "skip":
-                    check_image(found.path, max_pixels, decode=True)
+                    check_image(found.path, max_pixels, decode=True, exif=exif)
             except DataError as error:
                 if on_error == "raise":
                     raise
@@ -125,15 +128,16 @@ class AnnotatedImages(Dataset[Sample]):
         """Return the number of images."""
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: SupportsIndex) -> Sample:
         """Decode image `index`; a negative one counts from the end.
 
         Raises:
             DataError: the image cannot be decoded, or it changed since the data set was made.
             IndexError: there is no such image.
+            TypeError: `index` is no whole number but, for instance, a slice.
         """
         found = self._record(index)
-        image = read_image(found.path, self._max_pixels)
+        image = read_image(found.path, self._max_pixels, self._exif)
         size = (image.shape[-2], image.shape[-1])
         if size != found.size:
             raise DataError(f"{found.path}: the image changed its size since the data set was made; make it anew")
@@ -142,7 +146,7 @@ class AnnotatedImages(Dataset[Sample]):
         sample = Sample(image, boxes, target["labels"], target["difficult"], found.image_id, size)
         return self.transform(sample) if self.transform else sample
 
-    def annotation(self, index: int) -> dict[str, Any]:
+    def annotation(self, index: SupportsIndex) -> dict[str, Any]:
         """What is known about image `index`, without decoding it and before any transform.
 
         Returns:
@@ -158,10 +162,17 @@ class AnnotatedImages(Dataset[Sample]):
             "size": found.size,
         }
 
-    def _record(self, index: int) -> Record:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} was asked for, but the data set has {len(self)} images")
-        return self._records[index]
+    def _record(self, index: SupportsIndex) -> Record:
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"an image is asked for by one whole number, not {index!r}; a part of a data set is made by "
+                "torch.utils.data.Subset(dataset, range(0, 2))"
+            ) from None
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"image {place} was asked for, but the data set has {len(self)} images")
+        return self._records[place]
 
 
 def record(
@@ -310,18 +321,6 @@ def number(text: str, what: str) -> float:
     return value
 
 
-def check_span(low: float, high: float, low_name: str, high_name: str, where: str) -> None:
-    """Refuse a box whose far side is not beyond its near side.
-
-    Raises:
-        DataError: naming both numbers.
-    """
-    if high <= low:
-        raise DataError(
-            f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}; correct or remove the object"
-        )
-
-
 def read_flag(text: str | None) -> bool | None:
     """Read a flag such as VOC's `difficult` or Open Images' `IsGroupOf`: tools write 0, 0.0, False, no, or nothing.
 
@@ -343,3 +342,15 @@ def warn_of_flags(source: Path, unread: Sequence[str]) -> None:
     if unread:
         message = f"{source}: flags that are neither 0 nor 1, taken as not set: {len(unread)}, such as {unread[0]}"
         warnings.warn(message, stacklevel=3)
+
+
+def check_span(low: float, high: float, low_name: str, high_name: str, where: str) -> None:
+    """Refuse a box whose far side is not beyond its near side.
+
+    Raises:
+        DataError: naming both numbers.
+    """
+    if high <= low:
+        raise DataError(
+            f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}; correct or remove the object"
+        )

@@ -30,7 +30,7 @@ class Sample(NamedTuple):
         boxes: (K, 4), float32, xyxy in pixels of `image`; K may be 0.
         labels: (K,), classes are 1..C, 0 is background and never stored.
         difficult: (K,), True for objects that leave the count in the evaluation.
-        image_id: the name of the image in its data set, without folder or ending.
+        image_id: the name of the image in its data set, without folder, and without ending unless its table has it.
         size: (height, width) of the image as it is stored, before any transform.
     """
 

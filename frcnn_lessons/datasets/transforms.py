@@ -98,6 +98,16 @@ class HorizontalFlip(v2.Transform):
         self.p, self.generator = p, generator
         self._seed: int | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of, for another process too: PyTorch cannot ship a generator, but its state."""
+        return self.__dict__ | {"generator": self.generator.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy, with a generator of its own in the same state."""
+        self.__dict__.update(state)
+        self.generator = torch.Generator()
+        self.generator.set_state(state["generator"])
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Decide, once for the image and its boxes."""
         worker = get_worker_info()

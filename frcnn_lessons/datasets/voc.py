@@ -36,7 +36,7 @@ from frcnn_lessons.datasets.reading import (
     warn_of_flags,
 )
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample
-from frcnn_lessons.files import written_whole
+from frcnn_lessons.files import user_path, written_whole
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -65,6 +65,7 @@ class VOCDataset(AnnotatedImages):
         unknown: str = "raise",
         on_error: str = "raise",
         max_pixels: int = MAX_PIXELS,
+        exif: str = "refuse",
     ) -> None:
         """Read the annotations and image headers of a VOC folder.
 
@@ -93,13 +94,15 @@ class VOCDataset(AnnotatedImages):
                 (never single objects: what is left of the image would be taught as background), warns of their
                 number, and lists the reasons in `skipped`; for that it decodes every image once.
             max_pixels: the largest image to accept.
+            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
+                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
 
         Raises:
             DataError: something in the folder cannot be used: the message says what, where, and what to do.
             ValueError: an option has a value that it cannot have.
         """
         check_options(classes, unknown, on_error)
-        root = _year_folder(Path(root))
+        root = _year_folder(user_path(root))
         annotations, images = root / "Annotations", root / "JPEGImages"
         files = _annotation_files(annotations)
         ids = _image_ids(root, image_set, files, classes or ())
@@ -134,10 +137,10 @@ class VOCDataset(AnnotatedImages):
             path = _image_path(images, image_id, tree, where)
             if (owner := owners.setdefault(path, image_id)) != image_id:
                 raise DataError(f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>")
-            size = check_image(path, max_pixels)
+            size = check_image(path, max_pixels, exif=exif)
             return record(image_id, path, size, _objects(tree, size, one_based, where, unread), labels, unknown)
 
-        super().__init__(root, classes, ids, read, transform, on_error, max_pixels)
+        super().__init__(root, classes, ids, read, transform, on_error, max_pixels, exif)
         warn_of_flags(root, unread)
 
 

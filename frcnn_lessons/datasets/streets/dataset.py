@@ -22,7 +22,7 @@ from frcnn_lessons.datasets.open_images import write_table
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError
 from frcnn_lessons.datasets.streets.scenes import CLASSES, SPLITS, Scene, render
 from frcnn_lessons.datasets.voc import write_annotation
-from frcnn_lessons.files import data_folder, folder_written_whole
+from frcnn_lessons.files import data_folder, explained, folder_written_whole, user_path
 
 # The committed sample: every class, weather and kind of place, scenes with nothing in them, difficult objects.
 SAMPLE: dict[str, tuple[int, ...]] = {
@@ -45,7 +45,7 @@ def write(folder: Path | str, chosen: Mapping[str, Sequence[int]]) -> None:
         folder: where to write; made if it is not there.
         chosen: the numbers of the scenes of each split.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     wanted = [(split, index) for split, indices in chosen.items() for index in indices]
@@ -103,10 +103,12 @@ def prepare(root: Path | str | None = None) -> Path:
 
     Raises:
         DataError: there is something else at that place.
+        OSError: nothing can be written there; for the course's own folder the message says how to choose another.
     """
-    folder = Path(data_folder() if root is None else root) / "streets"
-    if _is_current(folder):
-        return folder
+    folder = (data_folder() if root is None else user_path(root)) / "streets"
+    with explained(folder):
+        if _is_current(folder):
+            return folder
     with folder_written_whole(folder) as temporary:
         write(temporary, {split: range(count) for split, count in SPLITS.items()})
         (temporary / _FINGERPRINT_FILE).write_text(_fingerprint())
