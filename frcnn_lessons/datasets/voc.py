@@ -279,8 +279,13 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
             continue
         # The whole line is a name, which may end in " 1"; only in the list of one class is "000005 -1" two things.
         name, keep = annotation(line) or line, True
-        if mark and name not in files and is_of_one_class:
+        if mark and not annotation(line) and is_of_one_class:
             name, keep = annotation(mark[1]) or mark[1], mark[2] != "-1"
+        elif mark and not annotation(line) and annotation(mark[1]):
+            raise DataError(
+                f"{path}: line {number_of_line} is {line!r}, and there is no such annotation; a mark such as {mark[2]} "
+                f"belongs into the list of one class, called for example car_{image_set}"
+            )
         if name in seen:
             raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
         seen.add(name)
@@ -326,9 +331,10 @@ def _objects(
             "belong together and correct <size>"
         )
     objects, entries = [], _entries(tree)
-    outside = len(list(tree.iter("bndbox"))) - sum(len(list(entry.iter("bndbox"))) for entry in entries)
-    if outside:
-        raise DataError(f"{where} has {outside} <bndbox> that belong to no <object>; put each into one")
+    for tag in ("bndbox", "xmin"):
+        outside = len(list(tree.iter(tag))) - sum(len(list(entry.iter(tag))) for entry in entries)
+        if outside:
+            raise DataError(f"{where} has {outside} <{tag}> that belong to no <object>; put each into one")
     for k, entry in enumerate(entries, start=1):
         name = _normal(_text(entry, "name", f"{where}: object {k}"))
         label = f"{where}: object {k} ({name})"
