@@ -63,7 +63,12 @@ def test_marks_count_in_the_list_of_one_class(tmp_path):
 def test_a_mark_in_another_list_is_part_of_a_name_that_is_missing(tmp_path):
     root = folder(tmp_path, "a", "b")
     image_set(root, "train", "a -1\nb\n")
-    with pytest.raises(DataError, match=r"a -1\.xml: image set 'train' names this file, but it is missing"):
+    with pytest.raises(
+        DataError, match=r"line 1 is 'a -1', and there is no such annotation; a mark such as -1 belongs"
+    ):
+        VOCDataset(root, "train")
+    image_set(root, "train", "z -1\nb\n")
+    with pytest.raises(DataError, match=r"z -1\.xml: image set 'train' names this file, but it is missing"):
         VOCDataset(root, "train")
 
 
@@ -227,11 +232,13 @@ def test_objects_inside_one_more_element_are_objects(tmp_path, around):
     assert len(VOCDataset(root, None)[0].boxes) == 1
 
 
-@pytest.mark.parametrize("change", [("object>", "thing>"), (r"(?s)<object>(.*)</object>", r"\1")])
+@pytest.mark.parametrize(
+    "change", [("object>", "thing>"), (r"(?s)<object>(.*)</object>", r"\1"), ("object>|bndbox>", "box>")]
+)
 def test_a_box_that_belongs_to_no_object_is_refused_and_not_taught_as_background(tmp_path, change):
     root = folder(tmp_path, "a", "b")
     rewrite(root, *change)
-    with pytest.raises(DataError, match=r"a\.xml has 1 <bndbox> that belong to no <object>"):
+    with pytest.raises(DataError, match=r"a\.xml has 1 <(bndbox|xmin)> that belong to no <object>"):
         VOCDataset(root, None, ["car"])
 
 

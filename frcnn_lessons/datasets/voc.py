@@ -44,7 +44,7 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 # What only objects have. Anywhere else it is an object in a form that the reader does not know.
-_OF_OBJECTS = {"object", "bndbox", "robndbox", "bbox", "box", "polygon", "xmin"}
+_OF_OBJECTS = ("bndbox", "xmin", "object", "robndbox", "bbox", "box", "polygon")
 
 
 class VOCDataset(AnnotatedImages):
@@ -284,8 +284,13 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
             continue
         # The whole line is a name, which may end in " 1"; only in the list of one class is "000005 -1" two things.
         name, keep = annotation(line) or line, True
-        if mark and same_name(name) not in files and is_of_one_class:
+        if mark and not annotation(line) and is_of_one_class:
             name, keep = annotation(mark[1]) or mark[1], mark[2] != "-1"
+        elif mark and not annotation(line) and annotation(mark[1]):
+            raise DataError(
+                f"{path}: line {number_of_line} is {line!r}, and there is no such annotation; a mark such as {mark[2]} "
+                f"belongs into the list of one class, called for example car_{image_set}"
+            )
         if same_name(name) in seen:
             raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
         seen.add(same_name(name))
@@ -335,10 +340,10 @@ def _objects(
         )
     objects, entries = [], _entries(tree)
     inside = {element for entry in entries for element in entry.iter()}
-    outside = [element.tag for element in tree.iter() if element.tag in _OF_OBJECTS and element not in inside]
-    if outside:
-        tag = "bndbox" if "bndbox" in outside else outside[0]
-        raise DataError(f"{where} has {outside.count(tag)} <{tag}> that belong to no <object>; put each into one")
+    outside = [element.tag for element in tree.iter() if element not in inside]
+    for tag in _OF_OBJECTS:
+        if tag in outside:
+            raise DataError(f"{where} has {outside.count(tag)} <{tag}> that belong to no <object>; put each into one")
     for k, entry in enumerate(entries, start=1):
         name = _normal(_text(entry, "name", f"{where}: object {k}"))
         label = f"{where}: object {k} ({name})"
