@@ -210,6 +210,24 @@ def test_an_image_id_may_have_its_ending(root):
     assert read(root, ids=["b.c.PNG"])[0].boxes.tolist() == [[0, 3, 20, 15]]
 
 
+def test_ids_may_name_an_image_with_its_ending_or_without(root):
+    text = (root / "df.csv").read_text()
+    (root / "df.csv").write_text(text.replace("a,xclick", "a.jpg,xclick"))
+    assert read(root, ids=["b.jpg", "a"]).ids == ("b", "a.jpg")
+    with pytest.raises(ValueError, match="names an image twice"):
+        read(root, ids=["a", "a.jpg"])
+    with pytest.raises(DataError, match=r"no row of image 'c\.jpg'"):
+        read(root, ids=["c.jpg"])
+
+
+@pytest.mark.parametrize(("listed", "on_disk"), [("a.jpg", "a.JPG"), ("a.Jpg", "a.jpg"), ("a.Jpg", "a.Jpg")])
+def test_the_ending_of_an_image_id_may_have_other_capitals(root, listed, on_disk):
+    (root / "images" / "a.jpg").rename(root / "images" / on_disk)
+    text = (root / "df.csv").read_text()
+    (root / "df.csv").write_text(text.replace("a,xclick", f"{listed},xclick"))
+    assert len(read(root)[0].boxes) == 2
+
+
 def test_of_two_images_that_differ_in_their_ending_each_keeps_its_boxes(root):
     photograph(root / "images" / "a.png")
     text = (root / "df.csv").read_text()

@@ -11,7 +11,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,8 +78,8 @@ class OpenImagesDataset(AnnotatedImages):
             image_folder: holds `ImageID` with .jpg, .jpeg or .png, which the table may have written too.
             classes: values of `LabelName`, plain words or codes such as "/m/01bjv", in the order of their labels, 1..C.
                 None: all in the table, sorted, so that every part of a table gets the same labels.
-            ids: the images wanted, in order, such as one part of a split. None: all in the table, in order of their
-                first row. Rows of other images are not checked.
+            ids: the images wanted, in order, such as one part of a split, with or without their endings. None: all in
+                the table, in order of their first row. Rows of other images are not checked.
             transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
             unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
                 warns of their number, which is in `dropped`.
@@ -100,9 +100,8 @@ class OpenImagesDataset(AnnotatedImages):
         if not image_folder.is_dir():
             raise DataError(f"{image_folder}: there is no such folder of images; check the path")
         rows = _read_table(csv_path)
-        if ids is None:
-            ids = list(rows)
-        elif len(set(ids)) < len(ids):
+        ids = list(rows) if ids is None else [_as_in_table(image_id, rows) for image_id in ids]
+        if len(set(ids)) < len(ids):
             raise ValueError("ids names an image twice")
         if classes is None:
             classes = sorted({row.cells["LabelName"] for of_image in rows.values() for row in of_image} - {""})
@@ -115,8 +114,10 @@ class OpenImagesDataset(AnnotatedImages):
                 raise DataError(f"{csv_path}: the table has no row of image {image_id!r}; leave it out of ids")
             where = f"{csv_path}: line {rows[image_id][0].line}"
             path = image_inside(image_folder, image_id, where)
-            if path is None and image_id.endswith(IMAGE_ENDINGS):
-                path = file_inside(image_folder, image_id, where)
+            stem, ending = _parted(image_id)
+            if path is None and ending:
+                names = (image_id, stem + ending.lower(), stem + ending.upper())
+                path = next(filter(None, (file_inside(image_folder, name, where) for name in names)), None)
             if path is None:
                 raise DataError(
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
@@ -219,13 +220,26 @@ def _read_table(path: Path) -> dict[str, list[_Row]]:
     if not rows:
         raise DataError(f"{path}: the table has no box, only the names of the columns; add rows")
     for image_id, of_image in rows.items():
-        stem, dot, ending = image_id.rpartition(".")
-        if dot + ending in IMAGE_ENDINGS and stem in rows:
+        stem, ending = _parted(image_id)
+        if ending and stem in rows:
             raise DataError(
                 f"{path}: line {of_image[0].line} has the ImageID {image_id!r}, which line {rows[stem][0].line} writes "
                 f"{stem!r}; write it in one way"
             )
     return rows
+
+
+def _parted(image_id: str) -> tuple[str, str]:
+    """A name and its ending, "" if it has none of an image."""
+    stem, dot, ending = image_id.rpartition(".")
+    return (stem, dot + ending) if dot + ending.lower() in IMAGE_ENDINGS else (image_id, "")
+
+
+def _as_in_table(image_id: str, rows: Container[str]) -> str:
+    """The name that the table has for an image which `ids` may name with its ending, or without."""
+    stem, ending = _parted(image_id)
+    others = [other for other in ([stem] if ending else [stem + one for one in IMAGE_ENDINGS]) if other in rows]
+    return others[0] if image_id not in rows and len(others) == 1 else image_id
 
 
 def _text(path: Path) -> io.TextIOWrapper:

@@ -262,9 +262,14 @@ def same_name(name: str) -> str:
 
 
 def names_for(text: str, endings: Sequence[str]) -> Iterator[str]:
-    """Yield what the name of a file in somebody's list may mean: as it is, without ending, without an absolute path."""
-    base = re.split(r"[/\\]", text)[-1] if re.match(r"[/\\]|[A-Za-z]:", text) else text
-    for name in dict.fromkeys((text, base)):
+    """Yield what the name of a file in somebody's list may mean: as it is, without ending, without what leads to it.
+
+    That is all up to a folder of VOC ("VOC2007/JPEGImages/job/a" is "job/a"), else the folders of an absolute path.
+    """
+    inner = re.sub(r"^(\./|(.*/)?(JPEGImages|Annotations)/)", "", text.replace("\\", "/"))
+    if re.match(r"/|[A-Za-z]:", inner):
+        inner = inner.rpartition("/")[2]
+    for name in dict.fromkeys((text, inner)):
         yield name
         stem, _, ending = name.rpartition(".")
         if stem and f".{ending.lower()}" in endings:
@@ -293,12 +298,11 @@ def file_inside(folder: Path, name: str, where: str) -> Path | None:
     if not path.is_relative_to(os.path.normpath(folder)):
         raise DataError(f"{where} names the file {name!r}, which lies outside {folder}; use a name inside it")
     try:
-        if path.is_file():
-            return path
-        alike = [other for other in path.parent.iterdir() if same_name(other.name) == same_name(path.name)]
-    except (OSError, RuntimeError):  # no such folder, a name too long for the file system, a link to itself
+        # Not by listing the folder: a reader asks for each image under several names, and a folder may hold 100,000.
+        forms = (path, *(path.parent / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")))
+        return next((one for one in forms if one.is_file()), None)
+    except (OSError, RuntimeError):  # a name too long for the file system, a link to itself
         return None
-    return alike[0] if alike and alike[0].is_file() else None
 
 
 def image_inside(folder: Path, image_id: str, where: str) -> Path | None:
@@ -328,9 +332,10 @@ def read_flag(text: str | None) -> bool | None:
         None for any other text, for which the caller takes False and warns.
     """
     word = (text or "").strip().lower()
-    words = {"": False, "false": False, "no": False, "f": False, "n": False, "true": True, "yes": True, "t": True}
-    if word in words:
-        return words[word]
+    if word in ("", "false", "no", "f", "n"):
+        return False
+    if word in ("true", "yes", "t", "y"):
+        return True
     try:
         return {0.0: False, 1.0: True}.get(float(word))
     except ValueError:

@@ -43,6 +43,9 @@ VOC_CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
+# What only objects have. Anywhere else it is an object in a form that the reader does not know.
+_OF_OBJECTS = ("bndbox", "xmin", "object", "robndbox", "bbox", "box", "polygon")
+
 
 class VOCDataset(AnnotatedImages):
     """The images of a VOC folder as `Sample`s.
@@ -242,8 +245,10 @@ def _annotation_files(folder: Path) -> dict[str, Path]:
         for name in files:
             if name.lower().endswith(".xml") and not name.startswith("."):
                 path = Path(place) / name
-                named[path.relative_to(folder).with_suffix("").as_posix()] = path
-    return {same_name(name): named[name] for name in sorted(named)}
+                key = same_name(path.relative_to(folder).with_suffix("").as_posix())
+                if (other := named.setdefault(key, path)) != path:
+                    raise DataError(f"{path}: there is {other.name!r} too, which is the same name; remove one of them")
+    return {name: named[name] for name in sorted(named)}
 
 
 def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], classes: Sequence[str]) -> list[str]:
@@ -253,13 +258,13 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
         if not files:
             raise DataError(f"{root / 'Annotations'}: the folder holds no annotation; put the XML files there")
         return list(files)
-    known = sorted(path.stem for path in lists.glob("*.txt") if not path.name.startswith("."))
+    known = {path.stem: path for path in sorted(lists.glob("*.[tT][xX][tT]")) if not path.name.startswith(".")}
     if image_set not in known:
         there = (
             f"there are {', '.join(known)}" if known else "there are none, and image_set=None reads every annotation"
         )
         raise DataError(f"{lists}: no image set is called {image_set!r}; {there}")
-    path = lists / f"{image_set}.txt"
+    path = known[image_set]
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -286,9 +291,9 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
                 f"{path}: line {number_of_line} is {line!r}, and there is no such annotation; a mark such as {mark[2]} "
                 f"belongs into the list of one class, called for example car_{image_set}"
             )
-        if name in seen:
+        if same_name(name) in seen:
             raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
-        seen.add(name)
+        seen.add(same_name(name))
         if keep:
             ids.append(name)
     if not ids:
@@ -298,16 +303,19 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
 
 def _parse(path: Path) -> ElementTree.Element:
     """Read an annotation file, without ever resolving an entity."""
+    content = b""
     try:
-        tree = DefusedElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+        content = path.read_bytes()
+        tree = DefusedElementTree.fromstring(content, forbid_dtd=True)
     except defusedxml.DefusedXmlException:
         raise DataError(f"{path}: the XML declares a DTD or entities, which are never read; remove them") from None
     except (SyntaxError, ValueError, LookupError, OSError) as error:  # LookupError: an encoding nobody knows
-        # What is no mistake in the XML itself is its encoding.
-        remedy = "repair or replace it" if isinstance(error, SyntaxError | OSError) else "save it as UTF-8"
+        # What is no mistake in the XML itself is its encoding: one that is not known, or not the one that is declared.
+        is_text = isinstance(error, SyntaxError | OSError) and content.decode(errors="replace").encode() == content
+        remedy = "repair or replace it" if is_text else "save it as UTF-8"
         raise DataError(f"{path}: the file is not well-formed XML ({error}); {remedy}") from None
     for element in tree.iter():
-        element.tag = element.tag.lower()  # some tools write <Object>
+        element.tag = element.tag.rpartition("}")[2].lower()  # some tools write <Object>, or <voc:object>
     if tree.tag != "annotation":
         raise DataError(f"{path}: the XML holds <{tree.tag}> where VOC has <annotation>; replace the file")
     return tree
@@ -331,10 +339,11 @@ def _objects(
             "belong together and correct <size>"
         )
     objects, entries = [], _entries(tree)
-    for tag in ("bndbox", "xmin"):
-        outside = len(list(tree.iter(tag))) - sum(len(list(entry.iter(tag))) for entry in entries)
-        if outside:
-            raise DataError(f"{where} has {outside} <{tag}> that belong to no <object>; put each into one")
+    inside = {element for entry in entries for element in entry.iter()}
+    outside = [element.tag for element in tree.iter() if element not in inside]
+    for tag in _OF_OBJECTS:
+        if tag in outside:
+            raise DataError(f"{where} has {outside.count(tag)} <{tag}> that belong to no <object>; put each into one")
     for k, entry in enumerate(entries, start=1):
         name = _normal(_text(entry, "name", f"{where}: object {k}"))
         label = f"{where}: object {k} ({name})"
