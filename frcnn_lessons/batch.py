@@ -56,12 +56,9 @@ class Detections(TypedDict):
 
 
 Targets = Sequence[Target]
-Losses = dict[str, Tensor]
-"""Named losses, to be added up (an "accuracy" is not)."""
+Losses = dict[str, Tensor]  # to be added up; an "accuracy" is not
 
-
-OVERSHOOT = 1e-3
-"""By so much may a pixel lie outside of 0..1: resizing goes beyond by a trace."""
+OVERSHOOT = 1e-3  # so much may a pixel lie outside of 0..1: resizing goes beyond by a trace
 
 
 class Batch(NamedTuple):

@@ -53,7 +53,7 @@ def every_strategy(spaces: list[ColourSpace], scales: list[float], measures: lis
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """What decides the boxes of a picture, all but their order."""
 
     strategies: tuple[Strategy, ...]
@@ -69,14 +69,14 @@ class Settings:
 
 
 # The three rows of the paper's table 5: 1, 8 and 80 runs.
-SINGLE = Settings(every_strategy(["hsv"], [100.0], ["CTSF"]))
-FAST = Settings(every_strategy(["hsv", "lab"], [50.0, 100.0], ["CTSF", "TSF"]))
-QUALITY = Settings(
+SINGLE = SearchSettings(every_strategy(["hsv"], [100.0], ["CTSF"]))
+FAST = SearchSettings(every_strategy(["hsv", "lab"], [50.0, 100.0], ["CTSF", "TSF"]))
+QUALITY = SearchSettings(
     every_strategy(["hsv", "lab", "rgi", "hue", "intensity"], [50.0, 100.0, 150.0, 300.0], ["CTSF", "TSF", "F", "S"])
 )
 
 
-class Regions(NamedTuple):
+class RegionRows(NamedTuple):
     """All that grouping needs to know about regions; row r of every array is region r."""
 
     sizes: Float64[ndarray, " R"]  # in pixels
@@ -88,14 +88,14 @@ class Regions(NamedTuple):
 class Grouping(NamedTuple):
     """The tree. Regions 0..R-1 are the initial segments; region R + j is what merge j made; the last is the picture."""
 
-    regions: Regions  # 2R - 1 rows
+    regions: RegionRows  # 2R - 1 rows
     merges: Int64[ndarray, "J 2"]  # the two regions of each merge, in order; J = R - 1
     similarities: Float64[ndarray, " J"]  # of those two
 
 
 def proposals(
     image: Float32[Tensor, "3 H W"],
-    settings: Settings = SINGLE,
+    settings: SearchSettings = SINGLE,
     generator: np.random.Generator | None = None,
     cache: Path | str | None = None,
 ) -> Float32[Tensor, "N 4"]:
@@ -123,7 +123,9 @@ def proposals(
     return torch.from_numpy(rank(boxes, positions, generator or np.random.default_rng(0)))
 
 
-def search(image: Float32[Tensor, "3 H W"], settings: Settings) -> tuple[Float32[ndarray, "M 4"], Int64[ndarray, " M"]]:
+def search(
+    image: Float32[Tensor, "3 H W"], settings: SearchSettings
+) -> tuple[Float32[ndarray, "M 4"], Int64[ndarray, " M"]]:
     """Run every strategy.
 
     Returns:
@@ -136,7 +138,7 @@ def search(image: Float32[Tensor, "3 H W"], settings: Settings) -> tuple[Float32
     for (space, scale), runs in groupby(settings.strategies, key=lambda run: (run.colour_space, run.scale)):
         pixels = colour_space(rgb, space)
         segments = initial_segments(pixels, scale, settings.sigma, settings.min_size)
-        regions, pairs = describe(pixels, segments), neighbours(segments)
+        regions, pairs = describe_segments(pixels, segments), neighbours(segments)
         for run in runs:
             boxes.append(group(regions, pairs, run.measures).regions.boxes)
             positions.append(np.arange(len(boxes[-1]), 0, -1))
@@ -197,14 +199,14 @@ def initial_segments(
 ) -> Int64[ndarray, "h w"]:
     """Cut the picture into small even pieces, numbered 0..R-1 (Felzenszwalb and Huttenlocher).
 
-    Pixels are in 0..1, to which scikit-image adapts `scale`. For the settings see `Strategy` and `Settings`.
+    Pixels are in 0..1, to which scikit-image adapts `scale`. For the settings see `Strategy` and `SearchSettings`.
     """
     if pixels.shape[:2] == (1, 1):  # scikit-image's code needs two pixels to compare
         return np.zeros((1, 1), dtype=np.int64)
     return felzenszwalb(pixels, scale=scale, sigma=sigma, min_size=min_size).astype(np.int64)
 
 
-def describe(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> Regions:
+def describe_segments(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> RegionRows:
     """Size, box and histograms of every segment."""
     label, R = segments.ravel(), segments.max() + 1
     y, x = np.indices(segments.shape).reshape(2, -1)
@@ -213,7 +215,7 @@ def describe(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"])
         np.minimum.at(left_top[axis], label, coordinate)
         np.maximum.at(right_bottom[axis], label, coordinate + 1)  # pixel x reaches from edge x to edge x + 1
     sizes, boxes = np.bincount(label).astype(np.float64), np.concatenate([left_top, right_bottom]).T.astype(np.float64)
-    return Regions(sizes, boxes, colour_histograms(pixels, segments), texture_histograms(pixels, segments))
+    return RegionRows(sizes, boxes, colour_histograms(pixels, segments), texture_histograms(pixels, segments))
 
 
 def colour_histograms(pixels: Float32[ndarray, "h w C"], segments: Int64[ndarray, "h w"]) -> Float64[ndarray, "R D"]:
@@ -271,7 +273,7 @@ def neighbours(segments: Int64[ndarray, "h w"]) -> Int64[ndarray, "P 2"]:
 
 
 def similarity(
-    regions: Regions, a: Int64[ndarray, " Q"], b: Int64[ndarray, " Q"], area: float, measures: str = "CTSF"
+    regions: RegionRows, a: Int64[ndarray, " Q"], b: Int64[ndarray, " Q"], area: float, measures: str = "CTSF"
 ) -> Float64[ndarray, " Q"]:
     """How alike regions a[q] and b[q] are: the sum of the chosen measures, each between 0 and 1 (equations 1, 3 to 6).
 
@@ -301,14 +303,14 @@ def similarity(
     return total
 
 
-def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF") -> Grouping:
+def group(initial: RegionRows, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF") -> Grouping:
     """Join the two most similar neighbours until one region is left (algorithm 1).
 
     All R initial regions must hang together by `pairs` of neighbours. Of equally similar pairs (see `similarity` for
     the measures) the one with the lowest numbers goes first.
     """
     R, area = len(initial.sizes), initial.sizes.sum()
-    regions = Regions(*(np.concatenate([rows, np.zeros((R - 1, *rows.shape[1:]))]) for rows in initial))
+    regions = RegionRows(*(np.concatenate([rows, np.zeros((R - 1, *rows.shape[1:]))]) for rows in initial))
     near: list[set[int]] = [set() for _ in range(2 * R - 1)]
     for a, b in pairs.tolist():
         near[a].add(b)
@@ -338,7 +340,7 @@ def group(initial: Regions, pairs: Int64[ndarray, "P 2"], measures: str = "CTSF"
     return Grouping(regions, np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(similarities, dtype=np.float64))
 
 
-def join_regions(regions: Regions, a: int, b: int, new: int) -> None:
+def join_regions(regions: RegionRows, a: int, b: int, new: int) -> None:
     """Fill row `new` from rows a and b, without a look at the pixels: that is what makes the grouping quick."""
     sizes, boxes = regions.sizes, regions.boxes
     sizes[new] = sizes[a] + sizes[b]
@@ -369,7 +371,7 @@ def _check_image(image: Tensor) -> None:
         raise ValueError(f"{wanted}; this one goes from {low:g} to {high:g} (normalised, or bytes as floats?)")
 
 
-def _key(image: Float32[Tensor, "3 H W"], settings: Settings) -> str:
+def _key(image: Float32[Tensor, "3 H W"], settings: SearchSettings) -> str:
     digest = hashlib.sha256(repr((VERSION, tuple(image.shape), settings)).encode())
     digest.update(np.ascontiguousarray(image.detach().cpu().numpy()).tobytes())
     return digest.hexdigest()

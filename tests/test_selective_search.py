@@ -21,7 +21,7 @@ from frcnn_lessons.batch import check_image
 
 MEASURES = ("CTSF", "TSF", "C", "T", "S", "F", "SF")
 SPACES = ("rgb", "hsv", "lab", "rgi", "hue", "intensity")
-SMALL = S.Settings((S.Strategy(),), min_size=4)  # tiny pictures fall into more than one piece
+SMALL = S.SearchSettings((S.Strategy(),), min_size=4)  # tiny pictures fall into more than one piece
 
 
 def generator(seed=0):
@@ -167,7 +167,7 @@ def test_the_working_copy_shrinks_only_what_is_too_large():
 @given(labels=label_images, seed=st.integers(0, 1000))
 def test_regions_are_described_as_a_loop_over_their_pixels_would(labels, seed):
     pixels = noise(*labels.shape, seed)
-    regions = S.describe(pixels, labels)
+    regions = S.describe_segments(pixels, labels)
     responses = gradients_slowly(pixels)
     # A response that lies on the edge of a bin may fall to either side in float32.
     assume((abs(responses * 10 - np.round(responses * 10)) > 1e-5).all())
@@ -186,7 +186,7 @@ def test_neighbours_are_those_that_a_loop_over_the_pixels_finds(labels):
 
 @given(labels=label_images, seed=st.integers(0, 1000), measures=st.sampled_from(MEASURES))
 def test_similarity_is_the_sum_that_the_paper_writes(labels, seed, measures):
-    regions = S.describe(noise(*labels.shape, seed), labels)
+    regions = S.describe_segments(noise(*labels.shape, seed), labels)
     a, b = np.indices((len(regions.sizes),) * 2).reshape(2, -1)
     values = S.similarity(regions, a, b, labels.size, measures)
     expected = [similarity_slowly(regions, i, j, labels.size, measures) for i, j in zip(a, b, strict=True)]
@@ -201,7 +201,7 @@ def test_similarity_of_two_halves_can_be_checked_by_hand():
     # They fill the box around both: F = 1 - (32 - 32) / 32 = 1. Only the two columns at the edge have any texture.
     pixels = np.zeros((4, 8, 3), dtype=np.float32)
     pixels[:, 4:] = 1
-    regions = S.describe(pixels, (pixels[..., 0] > 0.5).astype(np.int64))
+    regions = S.describe_segments(pixels, (pixels[..., 0] > 0.5).astype(np.int64))
     one, two = np.array([0]), np.array([1])
     assert S.similarity(regions, one, two, 32, "C").item() == 0
     assert S.similarity(regions, one, two, 32, "S").item() == 0
@@ -215,13 +215,13 @@ def test_grouping_joins_the_pair_that_a_search_over_all_pairs_would_join(labels,
     # Nothing incremental here: after every merge the picture is described anew from its pixels and all pairs are
     # compared. Where several are equally good, any of them is right.
     pixels = noise(*labels.shape, seed)
-    grouping = S.group(S.describe(pixels, labels), S.neighbours(labels), measures)
+    grouping = S.group(S.describe_segments(pixels, labels), S.neighbours(labels), measures)
     R = labels.max() + 1
     assert len(grouping.merges) == R - 1
     for j, (merge, value) in enumerate(zip(grouping.merges.tolist(), grouping.similarities, strict=True)):
         now = S.segments_after(labels, grouping.merges, j)
         names = np.unique(now)  # the number of each region that is left
-        fresh = S.describe(pixels, numbered(now))
+        fresh = S.describe_segments(pixels, numbered(now))
         scores = {
             (int(names[a]), int(names[b])): similarity_slowly(fresh, a, b, labels.size, measures)
             for a, b in touching_slowly(numbered(now))
@@ -238,7 +238,11 @@ def test_equally_similar_pairs_are_joined_in_the_order_of_their_numbers():
     # Without a rule for ties the tree could differ between two runs or two machines.
     labels = np.repeat(np.arange(4)[None], 4, axis=0).repeat(4, axis=1)
     pixels = np.full((*labels.shape, 3), 0.5, dtype=np.float32)
-    assert S.group(S.describe(pixels, labels), S.neighbours(labels), "C").merges.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert S.group(S.describe_segments(pixels, labels), S.neighbours(labels), "C").merges.tolist() == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
 
 
 def test_segments_after_shows_the_tree_growing():
@@ -298,7 +302,7 @@ def assert_sound(boxes, image):
 )
 def test_any_picture_however_small_gives_sound_boxes(rgb, space, measures, working_pixels, min_size):
     # One pixel, one row, one colour: no pair of neighbours, no texture, no hue.
-    wanted = S.Settings((S.Strategy(space, 10.0, measures),), min_size=min_size, working_pixels=working_pixels)
+    wanted = S.SearchSettings((S.Strategy(space, 10.0, measures),), min_size=min_size, working_pixels=working_pixels)
     image = as_image(rgb)
     assert_sound(S.proposals(image, wanted), image)
 
@@ -332,7 +336,7 @@ def test_the_presets_are_those_of_table_5(preset, runs):
 
 
 def test_more_strategies_only_add_boxes(astronaut):
-    small = S.Settings(S.FAST.strategies[:1], working_pixels=96 * 96)
+    small = S.SearchSettings(S.FAST.strategies[:1], working_pixels=96 * 96)
     large = replace(small, strategies=S.FAST.strategies[:3])
     some, more = (set(map(tuple, S.proposals(astronaut, chosen).tolist())) for chosen in (small, large))
     assert some < more
@@ -398,7 +402,7 @@ def test_what_resizing_overshoots_is_taken_as_the_gate_takes_it(space, by):
     image[:, :10] *= 1 + by
     image[:, 10:] -= by
     check_image(image)
-    settings = S.Settings((S.Strategy(space),))
+    settings = S.SearchSettings((S.Strategy(space),))
     assert torch.equal(S.proposals(image, settings), S.proposals(image.clamp(0, 1), settings))
     with pytest.raises(ValueError, match="normalised, or bytes as floats"):
         S.proposals(image * 1.01 - 0.005)
@@ -408,12 +412,12 @@ def test_what_resizing_overshoots_is_taken_as_the_gate_takes_it(space, by):
 def test_settings_that_cannot_work_are_refused_with_a_reason():
     image = torch.rand(3, 20, 20, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="at least one strategy"):
-        S.Settings(())
+        S.SearchSettings(())
     with pytest.raises(ValueError, match="unknown colour space 'cmyk'; choose from rgb, hsv"):
-        S.proposals(image, S.Settings((S.Strategy("cmyk"),)))
+        S.proposals(image, S.SearchSettings((S.Strategy("cmyk"),)))
     for measures in ("", "CX", "ctsf"):
         with pytest.raises(ValueError, match="letters CTSF"):
-            S.proposals(image, S.Settings((S.Strategy(measures=measures),)))
+            S.proposals(image, S.SearchSettings((S.Strategy(measures=measures),)))
 
 
 # --- the cache ---------------------------------------------------------------------------------------------------
@@ -492,7 +496,7 @@ from frcnn_lessons import selective_search as S
 from frcnn_lessons.batch import check_image
 image = torch.load(sys.argv[1], weights_only=True)
 for measures in ["C", "T", "S", "F", "CTSF"] * 4:
-    print(len(S.proposals(image, S.Settings((S.Strategy(measures=measures),), min_size=4), cache=sys.argv[2])))
+    print(len(S.proposals(image, S.SearchSettings((S.Strategy(measures=measures),), min_size=4), cache=sys.argv[2])))
 """
     command = [sys.executable, "-c", code, str(tmp_path / "picture.pt"), str(tmp_path / "c")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -570,7 +574,7 @@ def test_the_package_gives_a_box_without_width_where_ours_has_one_pixel():
         warnings.simplefilter("ignore")
         _, found = package(rgb, scale=1, sigma=0.0, min_size=1)
     assert 0 in [region["rect"][2] for region in found]
-    boxes = S.proposals(as_image(rgb.astype(np.float32) / 255), S.Settings((S.Strategy("rgb", 1.0),), 0.0, 1))
+    boxes = S.proposals(as_image(rgb.astype(np.float32) / 255), S.SearchSettings((S.Strategy("rgb", 1.0),), 0.0, 1))
     assert [0, 0, 1, 24] in boxes.tolist()
 
 

@@ -32,7 +32,7 @@ from frcnn_lessons.datasets.sample import collate
 from frcnn_lessons.datasets.voc import VOCDataset
 from frcnn_lessons.files import written_whole
 from frcnn_lessons.metrics import proposal_recall
-from frcnn_lessons.selective_search import FAST, QUALITY, SINGLE, Settings, proposals
+from frcnn_lessons.selective_search import FAST, QUALITY, SINGLE, SearchSettings, proposals
 
 ROOT = Path(__file__).resolve().parents[2]
 VOC = ROOT.parent / "shared" / "data" / "VOCdevkit-2007-subset"
@@ -80,7 +80,9 @@ def drawn(dataset: VOCDataset, count: int) -> tuple[list[Tensor], list[dict]]:
     return collate([dataset[int(n)] for n in tqdm(sorted(chosen), desc="reading", leave=False)])
 
 
-def compare(name: str, images: list[Tensor], targets: list[dict], presets: dict[str, Settings], opencv: bool) -> bool:
+def compare(
+    name: str, images: list[Tensor], targets: list[dict], presets: dict[str, SearchSettings], opencv: bool
+) -> bool:
     """Print the recall of everyone on one data set; say whether SINGLE is at least as good as the package."""
 
     def each(function: Callable[[Tensor], Tensor], label: str) -> list[Tensor]:
@@ -118,7 +120,7 @@ def main() -> int:
     pixels = skimage.data.astronaut()
     image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
-    def against_package(settings: Settings) -> float:
+    def against_package(settings: SearchSettings) -> float:
         return ratio(lambda: proposals(image, settings), lambda: by_package(pixels), repeats=6)
 
     too_slow = report(
