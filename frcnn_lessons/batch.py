@@ -67,8 +67,8 @@ class Batch(NamedTuple):
     Attributes:
         pixels: images of different sizes in one tensor: each at the top left, the rest in the colour of "nothing".
         sizes: (height, width) of each image without that rest.
-        targets: in training, of each image, on its device, with labels as int64; None in evaluation.
-        proposals: of each image, on its device; none for a detector that makes its own.
+        targets: in training, of each image, where the network is, with labels as int64; None in evaluation.
+        proposals: of each image, where the network is; none for a detector that makes its own.
     """
 
     pixels: Float[Tensor, "N 3 H W"]
@@ -98,8 +98,9 @@ def admit(
         ValueError: names what is missing, or is of another kind, shape or range.
     """
     check_inputs(images, targets, proposals, classes, training)
-    device = images[0].device
-    return pad_images_core(images, backbone)._replace(
+    batch = pad_images_core(images, backbone)
+    device = batch.pixels.device  # the network's
+    return batch._replace(
         targets=[_on(device, target) for target in targets] if training and targets is not None else None,
         proposals=[of_image.to(device) for of_image in proposals or ()],
     )
