@@ -33,8 +33,9 @@ class Example:
 
 
 def test_every_value_in_range_passes():
-    Example()
-    Example(count=9, whole=3, share=0, weight=1e9, above=1, some=(1,), word="b", perhaps=4, flag=True)
+    assert Example().pair == (1, 2)
+    values = {"count": 9, "whole": 3, "share": 0, "weight": 1e9, "above": 1, "some": (1,), "word": "b", "perhaps": 4}
+    assert vars(Example(**values, flag=True)).items() >= values.items()
 
 
 @pytest.mark.parametrize(
