@@ -261,13 +261,14 @@ def _targets(targets: Targets, classes: float | None, sizes: ImageSizes | None =
 def _labels(labels: Any, count: int, classes: float, name: str) -> Iterator[Claim]:
     if not _is_row(labels, count) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"{name}: labels must be {count} integers, one for each box; got {kind(labels)}")
-    yield (
-        ((labels >= 1) & (labels <= classes)).all(),
-        lambda: (
-            f"{name}: labels must be {'1 or more' if classes == math.inf else f'1 to {classes}'} (0 is background, "
-            f"which is not an object); got {labels.tolist()}"
-        ),
-    )
+    in_range = ((labels >= 1) & (labels <= classes)).all()
+    yield in_range, lambda: f"{name}: {wanted_labels(classes)}; got {labels.tolist()}"
+
+
+def wanted_labels(classes: float) -> str:
+    """What labels must be, for the refusals of detectors, metrics and plots; `math.inf` for any number of classes."""
+    numbers = "1 or more" if classes == math.inf else f"1 to {classes}"
+    return f"labels must be {numbers} (0 is background, which is not an object)"
 
 
 def _proposals(proposals: Proposals, sizes: ImageSizes | None = None) -> Iterator[Claim]:

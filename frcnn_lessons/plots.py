@@ -26,7 +26,7 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.text import Text
 from torch import Tensor
 
-from frcnn_lessons.batch import check_image
+from frcnn_lessons.batch import check_image, wanted_labels
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
@@ -267,7 +267,7 @@ def draw_objects(
     """
     numbers = torch.as_tensor(labels).tolist()
     if not all(label in range(1, len(classes) + 1) for label in numbers):
-        raise ValueError(f"labels must be 1 to {len(classes)} (0 is background, which is not an object); got {numbers}")
+        raise ValueError(f"{wanted_labels(len(classes))}; got {numbers}")
     for name, values in (("scores", scores), ("difficult", difficult)):
         if values is not None and len(values) != len(boxes):
             raise ValueError(f"{name} must have one value for each of the {len(boxes)} boxes; got {len(values)}")

@@ -6,12 +6,15 @@ images end to end. Shapes: D detections, K objects, R proposals, N rows of any k
 """
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
+
+from frcnn_lessons.batch import wanted_labels
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -186,10 +189,7 @@ def _check_labels(
     _check_values(image, row, label, whole, name, "labels")
     if (label < 1).any():
         n = np.flatnonzero(label < 1)[0]
-        raise ValueError(
-            f"{name}[{image[n]}]: labels must be 1 or more (0 is background, which is not an object); "
-            f"row {row[n]} has {int(label[n])}"
-        )
+        raise ValueError(f"{name}[{image[n]}]: {wanted_labels(math.inf)}; row {row[n]} has {int(label[n])}")
 
 
 def _check_values(
