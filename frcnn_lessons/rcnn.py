@@ -10,9 +10,8 @@ Each stage has its own idea of what a positive is: IoU >= 0.5, the object's own 
 Source: Girshick et al., "Rich feature hierarchies for accurate object detection and semantic segmentation", 2014
 (arXiv:1311.2524): section 2 (test and training), appendix A (warping), B (positives and negatives), C (boxes).
 Letters: an image of H x W pixels, R regions of it (M proposals and K objects), C classes, windows of S x S pixels, P
-pooled and D hidden features a region, E examples of a class.
-
-Everything is computed where the images are: proposals, targets and networks have to be on the same device. Lesson 05.
+pooled and D hidden features a region, E examples of a class. Proposals, targets and networks are on one device.
+Lesson 05.
 """
 
 import math
@@ -23,7 +22,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from tqdm.auto import trange
 
@@ -375,6 +373,8 @@ def fit_svm(
 
     Returns w and b. scikit-learn fits them on the processor; w goes back to where the examples are.
     """
+    from sklearn.svm import LinearSVC  # here, since loading scikit-learn takes seconds
+
     # Solved in the primal, which takes the hinge squared: the same answer each time, without drawing lots.
     svm = LinearSVC(C=penalty, dual=False, class_weight={1: 2.0}, intercept_scaling=10.0)
     svm.fit(torch.cat([positives, negatives]).cpu().numpy(), np.repeat([1, 0], [len(positives), len(negatives)]))

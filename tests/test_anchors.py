@@ -1,6 +1,5 @@
 """Anchors: the published cases, torchvision's, and their order spelt out in loops."""
 
-import json
 import math
 import re
 
@@ -11,14 +10,15 @@ from hypothesis import given
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from frcnn_lessons.anchors import anchor_grid, base_anchors, inside
+from helpers.published import published_case
 
 positive = st.lists(st.floats(0.1, 10), min_size=1, max_size=4)
 sides = st.lists(st.floats(4, 600), min_size=1, max_size=4)
 
 
 @pytest.fixture(scope="module")
-def published(shared_folder):
-    return json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())
+def published():
+    return published_case("unit_cases")
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from skimage import data
 
 from frcnn_lessons import backbones
 from frcnn_lessons.backbones import Backbone, Normalise
+from helpers.draws import generator
 
 SMALL = {
     "mini": backbones.mini,
@@ -19,10 +20,6 @@ SMALL = {
     "vgg16": backbones.vgg16,
     "vgg16_bn": backbones.vgg16_bn,
 }
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def batch_norms(backbone: Backbone) -> list[torch.nn.BatchNorm2d]:

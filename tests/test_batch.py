@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from host_reads import host_reads
-from tiny_scenes import HEAD_SMALL, RPN_SMALL, generator, scene, tiny_backbone
 from torchvision import tv_tensors
 
 from frcnn_lessons.batch import check_image, image_sizes, in_stored_image, pad_images
@@ -16,6 +14,9 @@ from frcnn_lessons.fast_rcnn import FastRCNN, detections, multi_task_loss
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.four_step import DetectionNetwork, ProposalNetwork
 from frcnn_lessons.sampling import hierarchical_batch
+from helpers.draws import generator
+from helpers.host_reads import host_reads
+from helpers.tiny_scenes import HEAD_SMALL, RPN_SMALL, scene, tiny_backbone
 
 # Users have no shape checker; what they see is what is tested here.
 pytestmark = pytest.mark.usefixtures("one_thread", "unchecked")

@@ -1,6 +1,5 @@
 """Boxes: equal to torchvision, to loops that follow the papers literally, and to published cases."""
 
-import json
 import math
 import re
 
@@ -12,12 +11,10 @@ from hypothesis import given
 from torchvision.models.detection._utils import BoxCoder
 
 from frcnn_lessons import boxes as B
+from helpers.draws import generator, random_boxes
+from helpers.published import published_case
 
 HEAD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 @st.composite
@@ -158,16 +155,11 @@ def test_a_box_outside_the_image_keeps_its_row_and_loses_its_area():
 # --- regression targets ------------------------------------------------------------------------------------------
 
 
-def random_boxes(count, seed, dtype=torch.float32):
-    corner, size = torch.rand(2, count, 2, generator=generator(seed), dtype=dtype) * 100
-    return torch.cat([corner, corner + size + 2], dim=1)  # sizes 2 to 102: no ratio meets decode's clamp of 62.5
-
-
 @given(
     count=st.integers(0, 20), seed=st.integers(0, 1000), weights=st.sampled_from([(1.0, 1.0, 1.0, 1.0), HEAD_WEIGHTS])
 )
 def test_encode_and_decode_are_torchvisions_and_inverse(count, seed, weights):
-    gt_boxes, anchors = random_boxes(count, seed), random_boxes(count, seed + 1)
+    gt_boxes, anchors = (random_boxes(count, 100, 80, generator(seed + i)) for i in (0, 1))
     theirs = BoxCoder(weights)
     deltas = B.encode(gt_boxes, anchors, weights)
     torch.testing.assert_close(deltas, theirs.encode_single(gt_boxes, anchors))
@@ -176,7 +168,7 @@ def test_encode_and_decode_are_torchvisions_and_inverse(count, seed, weights):
 
 
 def test_decode_of_one_box_a_class_is_the_decode_of_each_class():
-    anchors = random_boxes(6, 0)
+    anchors = random_boxes(6, 100, 80, generator())
     deltas = torch.randn(6, 3, 4, generator=generator(1))
     together = B.decode(deltas, anchors, HEAD_WEIGHTS)
     assert together.shape == (6, 3, 4)
@@ -197,7 +189,7 @@ def test_deltas_by_hand():
 
 
 def test_gradients_flow_through_decode():
-    anchors = random_boxes(3, 0, torch.float64)
+    anchors = random_boxes(3, 100, 80, generator(), torch.float64)
     deltas = torch.randn(3, 4, generator=generator(0), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda d: B.decode(d, anchors, HEAD_WEIGHTS), deltas)
 
@@ -257,7 +249,7 @@ def test_batched_nms_is_nms_class_by_class(boxes, seed, threshold):
 
 def test_batched_nms_is_torchvisions_on_detections():
     # Whole pixels: torchvision moves each class aside by adding an offset, which rounds coordinates with fractions.
-    boxes = random_boxes(300, 3).round()
+    boxes = random_boxes(300, 100, 80, generator(3)).round()
     scores = torch.rand(300, generator=generator(4))
     labels = torch.randint(1, 4, (300,), generator=generator(5))
     assert torch.equal(
@@ -281,7 +273,7 @@ def test_every_function_takes_no_boxes_at_all():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_says_the_same():
-    boxes, scores = random_boxes(500, 0), torch.rand(500, generator=generator(0))
+    boxes, scores = random_boxes(500, 100, 80, generator()), torch.rand(500, generator=generator(0))
     labels = torch.randint(1, 4, (500,), generator=generator(1))
     gpu = [tensor.cuda() for tensor in (boxes, scores, labels)]
     torch.testing.assert_close(B.iou(gpu[0], gpu[0]).cpu(), B.iou(boxes, boxes))
@@ -322,13 +314,13 @@ def test_bad_input_is_told_what_is_wrong(call, words):
 
 
 @pytest.fixture(scope="module")
-def unit_cases(shared_folder):
-    return json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())
+def unit_cases():
+    return published_case("unit_cases")
 
 
 @pytest.fixture(scope="module")
-def py_faster_rcnn(shared_folder):
-    return json.loads((shared_folder / "fixtures" / "pyfrcnn_boxops.json").read_text())
+def py_faster_rcnn():
+    return published_case("pyfrcnn_boxops")
 
 
 @pytest.mark.parametrize(

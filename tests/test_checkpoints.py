@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import SETTINGS, Scenes, TinyDetector, collate, loader, same, weights_of
 from torch import nn
 from torch.utils.data import DataLoader
 
 from frcnn_lessons.checkpoints import CheckpointError, load_weights, read_checkpoint
 from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.training import train
+from helpers.tiny_training import SETTINGS, Scenes, TinyDetector, collate, loader, same, weights_of
 
 
 @pytest.fixture

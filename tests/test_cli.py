@@ -136,6 +136,15 @@ def test_help_and_doctor_need_no_heavy_import():
     assert done.stdout.strip() == "none"
 
 
+@pytest.mark.parametrize(("module", "arguments"), [("nbclient", ["lint", "00"]), ("jupyterlab", ["lab"])])
+def test_where_the_extra_of_the_lessons_is_missing_it_is_named(module, arguments):
+    code = f"import sys; sys.modules[{module!r}] = None; from frcnn_lessons.course import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"{module} is not installed")
+    assert "[lessons]" in done.stderr
+
+
 def ask(url: str, token: str, method: str = "GET") -> dict:
     """Send a request to a Jupyter server and return its answer."""
     body = b"{}" if method == "POST" else None

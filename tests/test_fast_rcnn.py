@@ -4,11 +4,9 @@ import math
 
 import hypothesis.strategies as st
 import pytest
-import tiny_scenes
 import torch
 import torchvision
 from hypothesis import given
-from tiny_scenes import generator
 from torch import nn
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
@@ -24,14 +22,16 @@ from frcnn_lessons.fast_rcnn import (
     multi_task_loss,
     truncated_svd,
 )
+from helpers import tiny_scenes
+from helpers.draws import generator
 
 SMALL = HeadSettings(pool_size=(3, 3), hidden=32)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def tiny_backbone() -> Backbone:
-    """Three convolutions, stride 4: enough to tell colours and edges apart, in no time."""
+def three_convolutions() -> Backbone:
+    """Stride 4: enough to tell colours and edges apart, in no time."""
     layers = [nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), nn.Conv2d(12, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 1, 1)]
     for i, layer in enumerate(layers[::2]):
         nn.init.kaiming_normal_(layer.weight, generator=generator(i))
@@ -41,10 +41,10 @@ def tiny_backbone() -> Backbone:
 
 def tiny_model(classes: int = 2, seed: int = 0, **settings) -> FastRCNN:
     options = {"pool_size": (3, 3), "hidden": 32} | settings
-    return FastRCNN(tiny_backbone(), classes, HeadSettings(**options), generator(seed))
+    return FastRCNN(three_convolutions(), classes, HeadSettings(**options), generator(seed))
 
 
-def random_boxes(count: int, seed: int, size: tuple[int, int] = (60, 80)) -> torch.Tensor:
+def boxes_about(count: int, seed: int, size: tuple[int, int] = (60, 80)) -> torch.Tensor:
     """Boxes of at least 4 pixels a side; some reach outside the image."""
     height, width = size
     spot = torch.rand(count, 4, generator=generator(seed))
@@ -59,7 +59,7 @@ def scene() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]], list[tor
     for seed, (image, target) in enumerate(zip(images, targets, strict=True)):
         near = target["boxes"].repeat(12, 1) + 4 * torch.randn(24, 4, generator=generator(seed + 2))
         height, width = image.shape[1:]
-        proposals.append(torch.cat([near, random_boxes(40, seed + 4, (height, width))]))
+        proposals.append(torch.cat([near, boxes_about(40, seed + 4, (height, width))]))
     return images, targets, proposals
 
 
@@ -157,7 +157,7 @@ def test_detections_equal_torchvisions_on_the_same_tensors(regions, classes, thr
     draw = generator(seed)
     scores = 2 * torch.randn(regions, classes + 1, generator=draw)
     deltas = 2 * torch.randn(regions, classes + 1, 4, generator=draw)
-    rows = random_boxes(regions, seed)
+    rows = boxes_about(regions, seed)
     ours = detections(scores, deltas, rows, (60, 80), settings)
     theirs = torchvision_detections(scores, deltas, rows, (60, 80), settings)
     assert ours["labels"].tolist() == theirs["labels"].tolist()
@@ -167,7 +167,7 @@ def test_detections_equal_torchvisions_on_the_same_tensors(regions, classes, thr
 
 def test_a_class_agnostic_head_moves_a_region_alike_for_every_class():
     draw = generator()
-    scores, deltas, rows = torch.randn(9, 4, generator=draw), torch.randn(9, 1, 4, generator=draw), random_boxes(9, 0)
+    scores, deltas, rows = torch.randn(9, 4, generator=draw), torch.randn(9, 1, 4, generator=draw), boxes_about(9, 0)
     one = detections(scores, deltas, rows, (60, 80), SMALL)
     repeated = detections(scores, deltas.expand(9, 4, 4), rows, (60, 80), SMALL)
     assert all(torch.equal(one[key], repeated[key]) for key in one)
@@ -194,7 +194,7 @@ def test_deltas_are_scaled_by_the_size_of_the_region():
 def test_the_head_equals_torchvisions_layers_with_the_same_weights():
     head = RoIHead(16, 4, 3, SMALL, generator())
     features = torch.rand(2, 16, 15, 20, generator=generator(1))
-    regions = [random_boxes(7, 1), random_boxes(5, 2)]
+    regions = [boxes_about(7, 1), boxes_about(5, 2)]
     scores, deltas = head(features, regions)
 
     box_head = torchvision.models.detection.faster_rcnn.TwoMLPHead(16 * 9, 32)
@@ -209,7 +209,7 @@ def test_the_head_equals_torchvisions_layers_with_the_same_weights():
 
 def test_roi_align_takes_the_place_of_pooling_when_asked_for():
     features = torch.rand(1, 16, 15, 20, generator=generator(1))
-    regions = [random_boxes(7, 1)]
+    regions = [boxes_about(7, 1)]
     head = RoIHead(16, 4, 3, HeadSettings(pool_size=(3, 3), hidden=32, align=True), generator())
     seen = []
     head.fc6.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
@@ -256,7 +256,7 @@ def test_each_label_and_goal_belongs_to_its_region(monkeypatch):
 
 def test_wide_windows_and_a_shared_box_change_only_the_shapes_they_should():
     head = RoIHead(16, 4, 3, HeadSettings(pool_size=(2, 5), hidden=32, class_agnostic=True), generator())
-    scores, deltas = head(torch.rand(1, 16, 15, 20), [random_boxes(7, 1)])
+    scores, deltas = head(torch.rand(1, 16, 15, 20), [boxes_about(7, 1)])
     assert head.fc6.in_features == 16 * 2 * 5
     assert scores.shape == (7, 4)
     assert deltas.shape == (7, 1, 4)
@@ -265,7 +265,7 @@ def test_wide_windows_and_a_shared_box_change_only_the_shapes_they_should():
 def test_batch_norm_looks_at_all_regions_in_training_and_at_each_alone_in_evaluation():
     # Otherwise a detection would depend on what else was proposed in the image.
     head = tiny_model(batch_norm=True).head
-    features, regions = torch.rand(1, 16, 15, 20, generator=generator()), random_boxes(6, 1)
+    features, regions = torch.rand(1, 16, 15, 20, generator=generator()), boxes_about(6, 1)
     head(features, [regions])
     assert head.fc6[1].running_mean.abs().sum() > 0, "it has not seen the regions"
     assert not torch.allclose(head(features, [regions])[0][:3], head(features, [regions[:3]])[0])
@@ -418,7 +418,7 @@ def test_detections_stay_inside_their_own_image_and_carry_no_graph():
 
 
 def test_images_are_padded_to_the_stride_with_the_colour_of_nothing():
-    backbone = tiny_backbone()
+    backbone = three_convolutions()
     images = [torch.rand(3, 5, 9), torch.rand(3, 8, 6)]
     batch, sizes, *_ = pad_images(images, backbone)
     assert sizes == [(5, 9), (8, 6)]

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_scenes import HEAD_SMALL, LOSSES, generator, nothing, scene, tiny_backbone, tiny_model, total
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,8 @@ from frcnn_lessons.faster_rcnn import HEAD, FasterRCNN
 from frcnn_lessons.metrics import evaluate_coco
 from frcnn_lessons.rpn import RPNSettings
 from frcnn_lessons.training import Settings, predict, train
+from helpers.draws import generator
+from helpers.tiny_scenes import HEAD_SMALL, LOSSES, nothing, scene, tiny_backbone, tiny_model, total
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

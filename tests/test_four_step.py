@@ -3,9 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import tiny_scenes
 import torch
-from tiny_scenes import RPN_SMALL, generator, scene, tiny_backbone
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -13,6 +11,9 @@ from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.four_step import DetectionNetwork, ProposalNetwork, four_step
 from frcnn_lessons.metrics import evaluate_voc, proposal_recall
 from frcnn_lessons.training import Settings, predict
+from helpers import tiny_scenes
+from helpers.draws import generator
+from helpers.tiny_scenes import RPN_SMALL, scene, tiny_backbone
 
 HEAD_SMALL = replace(tiny_scenes.HEAD_SMALL, batch_norm=True, nms_iou=0.5)
 SHORT = Settings(2, 0.01, "adamw", schedule="cosine", warmup_steps=1, clip_norm=5.0)

@@ -32,6 +32,7 @@ from frcnn_lessons.metrics import (
     precision_recall,
     proposal_recall,
 )
+from helpers.published import published_case
 
 PEER = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "coco_peer.py"))
 
@@ -337,8 +338,8 @@ def test_only_the_order_of_the_scores_matters(images):
 # --- published cases ---------------------------------------------------------------------------------------------
 
 
-def test_the_published_toy_example_comes_out_to_its_four_decimals(shared_folder):
-    case = json.loads((shared_folder / "fixtures" / "rafael_toyexample.json").read_text())
+def test_the_published_toy_example_comes_out_to_its_four_decimals():
+    case = published_case("rafael_toyexample")
     rows = {name: [(score, box) for image, score, box in case["dets"] if image == name] for name in case["gts"]}
     predictions = [predicted([box for _, box in row], [score for score, _ in row]) for row in rows.values()]
     targets = [target(boxes) for boxes in case["gts"].values()]
@@ -420,11 +421,9 @@ def test_real_detections_give_the_same_twelve_figures_as_pycocotools_and_torchme
     )
 
 
-def test_chainercvs_cases_of_precision_and_recall_come_out(shared_folder):
+def test_chainercvs_cases_of_precision_and_recall_come_out():
     # Its boxes are (y1, x1, y2, x2), its labels start at 0, and it adds the 1.
-    for case in json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())["voc_prec_rec_chainercv"][
-        "cases"
-    ]:
+    for case in published_case("unit_cases")["voc_prec_rec_chainercv"]["cases"]:
         predictions = [
             {
                 "boxes": torch.tensor(boxes, dtype=torch.float64)[:, [1, 0, 3, 2]],
@@ -449,8 +448,8 @@ def test_chainercvs_cases_of_precision_and_recall_come_out(shared_folder):
             assert ours[1] == pytest.approx(recall)
 
 
-def test_chainercvs_curves_give_its_average_precisions(shared_folder):
-    case = json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())["voc_ap_from_curves_chainercv"]
+def test_chainercvs_curves_give_its_average_precisions():
+    case = published_case("unit_cases")["voc_ap_from_curves_chainercv"]
     for precision, recall, area, eleven in zip(case["prec"], case["rec"], case["ap_area"], case["ap_07"], strict=True):
         if precision is None:  # a class without objects
             continue

@@ -11,14 +11,11 @@ from torch import nn
 from frcnn_lessons import boxes, fast_rcnn, rcnn
 from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.metrics import evaluate_voc
+from helpers.draws import generator
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def tiny_backbone(seed: int = 0) -> Backbone:
-    """Two convolutions: enough to tell colours and edges apart, in no time."""
+def two_convolutions(seed: int = 0) -> Backbone:
+    """Enough to tell colours and edges apart, in no time."""
     layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
     for layer in layers[::2]:
         nn.init.kaiming_normal_(layer.weight, generator=generator(seed))
@@ -28,7 +25,7 @@ def tiny_backbone(seed: int = 0) -> Backbone:
 
 def tiny_network(**options) -> rcnn.RegionNetwork:
     options = {"size": 16, "padding": 1.0, "cells": 2, "width": 24} | options
-    return rcnn.RegionNetwork(tiny_backbone(), classes=2, generator=generator(1), **options)
+    return rcnn.RegionNetwork(two_convolutions(), classes=2, generator=generator(1), **options)
 
 
 # --- windows -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Pooling of regions: equal to torchvision in values and gradients, and to loops over single cells."""
 
-import json
 import math
 import re
 
@@ -9,9 +8,11 @@ import pytest
 import torch
 import torchvision
 from hypothesis import given
-from pooling_cases import generator, pooling_cases, value_and_gradient
 
 from frcnn_lessons import roi, roi_fast
+from helpers.draws import generator
+from helpers.pooling_cases import pooling_cases, value_and_gradient
+from helpers.published import published_case
 
 # Every promise below is made by both: the one that lessons print, and the one that detectors call.
 both_modules = pytest.mark.parametrize("module", [roi, roi_fast], ids=["roi", "roi_fast"])
@@ -476,8 +477,8 @@ def test_roi_align_refuses_what_no_memory_could_hold(module, far, ratio):
 
 
 @pytest.fixture(scope="module")
-def unit_cases(shared_folder):
-    return json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())
+def unit_cases():
+    return published_case("unit_cases")
 
 
 @both_modules

@@ -4,11 +4,12 @@ import hypothesis.strategies as st
 import pytest
 import torch
 import torchvision
-from host_reads import host_reads
 from hypothesis import given
-from pooling_cases import generator, pooling_cases, value_and_gradient
 
 from frcnn_lessons import roi, roi_fast
+from helpers.draws import generator
+from helpers.host_reads import host_reads
+from helpers.pooling_cases import pooling_cases, value_and_gradient
 
 
 @given(case=pooling_cases(), minus_inf=st.sampled_from([0, 0, 0.5, 1]))

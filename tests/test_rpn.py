@@ -16,17 +16,7 @@ from frcnn_lessons import boxes
 from frcnn_lessons.anchors import anchor_grid, base_anchors
 from frcnn_lessons.rpn import RPN, AnchorTargets, RPNHead, RPNSettings, anchor_targets, proposals, rpn_loss
 from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, sample
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def random_boxes(count, width, height, g):
-    """Boxes inside an image, each side at least 2 pixels."""
-    a, b = torch.rand(2, count, 2, generator=g) * torch.tensor([width - 2.0, height - 2.0])
-    return torch.cat([torch.minimum(a, b), torch.maximum(a, b) + 2], dim=1)
-
+from helpers.draws import generator, random_boxes
 
 # --- side by side with torchvision -----------------------------------------------------------------------------------
 

@@ -1,7 +1,5 @@
 """What the matcher, the sampler and the hierarchical mini-batch promise, each with the reason it matters."""
 
-import json
-
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -10,10 +8,8 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler,
 
 from frcnn_lessons import boxes
 from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED, hierarchical_batch, match, on_difficult, sample
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import generator
+from helpers.published import published_case
 
 
 def eighths(rows: int, columns: int, seed: int) -> torch.Tensor:
@@ -72,8 +68,8 @@ def _verdicts(theirs: torch.Tensor) -> torch.Tensor:
     return verdict
 
 
-def test_match_of_detectron2s_published_case(shared_folder):
-    case = json.loads((shared_folder / "fixtures" / "unit_cases.json").read_text())["matcher_detectron2"]
+def test_match_of_detectron2s_published_case():
+    case = published_case("unit_cases")["matcher_detectron2"]
     low, high = case["thr"]
     best, verdict = match(torch.tensor(case["quality"]).T, high, (0.0, low))  # theirs: a row an object
     assert best.tolist() == case["matches"]

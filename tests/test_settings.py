@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from tiny_scenes import HEAD_SMALL, RPN_SMALL
 
 from frcnn_lessons.settings import Count, Inside, Positive, Share, Weight, Whole, check_settings
+from helpers.tiny_scenes import HEAD_SMALL, RPN_SMALL
 
 # Users have no shape checker; what they see is what is tested here.
 pytestmark = pytest.mark.usefixtures("unchecked")

@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_scenes import generator, scene, tiny_backbone
 from torch import nn
 
 from frcnn_lessons import backbones, boxes, rcnn, sppnet
 from frcnn_lessons.datasets import streets
 from frcnn_lessons.metrics import evaluate_voc
+from helpers.draws import generator
+from helpers.tiny_scenes import scene, tiny_backbone
 
 
 def tiny_network(seed: int = 1, **options) -> sppnet.PyramidNetwork:

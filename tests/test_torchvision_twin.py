@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
-from tiny_scenes import HEAD_SMALL, LOSSES, RPN_SMALL, generator, scene, tiny_backbone, tiny_model, total
 from torch import nn
 from torchvision.models.detection.rpn import AnchorGenerator
 
@@ -14,6 +13,8 @@ from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
 from frcnn_lessons.torchvision_twin import copy_from_torchvision, copy_to_torchvision, torchvision_twin
+from helpers.draws import generator
+from helpers.tiny_scenes import HEAD_SMALL, LOSSES, RPN_SMALL, scene, tiny_backbone, tiny_model, total
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,9 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_training
 import torch
-from tiny_training import SETTINGS, Scenes, TinyDetector, collate, loader, same, weights_of
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,6 +21,8 @@ from frcnn_lessons.checkpoints import read_checkpoint, write_checkpoint
 from frcnn_lessons.datasets import Sample
 from frcnn_lessons.schedule import Settings
 from frcnn_lessons.training import predict, train
+from helpers import tiny_training
+from helpers.tiny_training import SETTINGS, Scenes, TinyDetector, collate, loader, same, weights_of
 
 ONE_EPOCH = Settings(epochs=1, learning_rate=0.01)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_voc import CAR, add_image, image_set
 
 from frcnn_lessons.datasets import DataError, VOCDataset
 from frcnn_lessons.datasets.reading import names_for
+from test_voc import CAR, add_image, image_set
 
 
 def folder(tmp_path, *names):

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `doctor` can report
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,9 @@ import typer
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
+
+# What the extra `lessons` of pyproject.toml brings.
+LESSONS_ONLY = ("IPython", "ipywidgets", "jupyter_client", "jupyterlab", "nbclient", "nbformat")
 
 Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Lessons, e.g. 01 02; all by default.")]
 
@@ -126,5 +130,15 @@ def _end(failures: str) -> None:
         raise typer.Exit(1)
 
 
+def main() -> None:
+    """Run the command; one that misses a package says which extra brings it."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if error.name not in LESSONS_ONLY:
+            raise
+        sys.exit(f'{error.name} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -31,7 +31,7 @@ LEAST_MEMORY = 2 * 2**30  # bytes; the lessons are made for 3 GB
 # In bytes. An installation takes 6.1 GB on Linux, where PyTorch brings all of CUDA, and less elsewhere.
 LEAST_DISK, LEAST_DISK_TO_INSTALL = 2**30, 7 * 2**30
 
-INSTALL = 'run "uv sync" in the course folder (with conda or pip: "pip install -e .")'
+INSTALL = 'run "uv sync" in the course folder (with conda or pip: pip install -e ".[lessons]")'
 SAME_MAKE = (
     "torch and torchvision are not of one make: install both from the same place "
     '("uv sync --reinstall-package torch --reinstall-package torchvision", '
@@ -181,7 +181,7 @@ def disk(free: int, installed: bool) -> Finding:
 def dependencies(requirements: Sequence[str]) -> dict[str, "SpecifierSet"]:
     """Return what the package needs to run on this machine and in which versions, from its metadata.
 
-    Left out are extras and what is for another system or Python.
+    What only notebooks need (the extra `lessons`) counts; left out are other extras, other systems and other Pythons.
 
     Example:
         >>> dependencies(["torch>=2.7", "scikit-image (>=0.25)", "pytest>=8 ; extra == 'test'"])
@@ -189,8 +189,8 @@ def dependencies(requirements: Sequence[str]) -> dict[str, "SpecifierSet"]:
     """
     from packaging.requirements import Requirement
 
-    here = [line for line in map(Requirement, requirements) if not line.marker or line.marker.evaluate({"extra": ""})]
-    return {line.name: line.specifier for line in here}
+    parsed, course = map(Requirement, requirements), {"extra": "lessons"}
+    return {line.name: line.specifier for line in parsed if not line.marker or line.marker.evaluate(course)}
 
 
 def dependency(name: str, version: str, error: str, required: "SpecifierSet | None" = None) -> Finding:

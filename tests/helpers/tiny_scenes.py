@@ -9,16 +9,13 @@ from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
+from helpers.draws import generator
 
 RPN_SMALL = RPNSettings(sizes=(12, 24), ratios=(0.5, 1.0), regions=64, before_nms=(200, 100), after_nms=(60, 30))
 HEAD_SMALL = HeadSettings(pool_size=(3, 3), hidden=32, regions=32, background_iou=(0.0, 0.5))
 
 
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tiny_backbone(seed: int = 0, stride: int = 4, channels: int = 16) -> Backbone:

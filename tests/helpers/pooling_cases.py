@@ -3,9 +3,7 @@
 import hypothesis.strategies as st
 import torch
 
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import generator
 
 
 @st.composite
