@@ -135,9 +135,10 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if error.name not in LESSONS_ONLY:
+        package = (error.name or "").partition(".")[0]
+        if package not in LESSONS_ONLY:
             raise
-        sys.exit(f'{error.name} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+        sys.exit(f'{package} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
 
 
 if __name__ == "__main__":
