@@ -208,8 +208,8 @@ def bin_edges(
     """Along one axis: the first cell of each bin of a region, and the one after its last, both within 0..limit."""
     length = (last - first + 1).clamp(min=1)[:, None]  # (R, 1)
     # Floats, not whole numbers: 7 * (57 / 7) is a little more than 57 in float32, and then the last bin is one cell
-    # longer. All published code computes it so, and a trained network has seen it so.
-    size = length.to(dtype) / bins
+    # longer. All published code computes it so. By a tensor: a GPU divides by a number a little less exactly.
+    size = length.to(dtype) / torch.full_like(length, bins, dtype=dtype)
     number = torch.arange(bins, device=first.device, dtype=dtype)
     start = first[:, None] + (number * size).floor().long()
     past = first[:, None] + ((number + 1) * size).ceil().long()

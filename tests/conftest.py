@@ -12,9 +12,17 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+# Two processes of one thread each are quicker than one of two threads; two of two would be far slower than either.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    from frcnn_lessons.course.lessons import thread_limits
+
+    os.environ.update(thread_limits(1))
+
 # No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("course")
+
+collect_ignore_glob = ["benchmarks/[!t]*.py"]  # scripts that `benchmarks/test_speed.py` runs
 
 ROOT = Path(__file__).resolve().parents[1]
 

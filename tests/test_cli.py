@@ -47,6 +47,7 @@ def good_lesson() -> NotebookNode:
     return normalise(new_notebook(cells=[new_markdown_cell(prose, id="title"), code]))
 
 
+@pytest.mark.slow
 def test_run_goes_on_after_a_failure_and_reports_it(checkout):
     result = call("run")
     assert result.exit_code == 1
@@ -76,6 +77,7 @@ def test_run_survives_a_damaged_file(checkout):
     assert (checkout / "build" / "run" / "02_end.ipynb").is_file()
 
 
+@pytest.mark.slow
 def test_build_stores_outputs_and_leaves_a_failing_lesson_alone(checkout):
     broken = (checkout / "notebooks" / "01_broken.ipynb").read_bytes()
     result = call("build")

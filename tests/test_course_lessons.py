@@ -14,6 +14,8 @@ from frcnn_lessons.course import lessons
 from frcnn_lessons.course.lessons import LessonError
 from frcnn_lessons.course.lint import EXEMPT, RAISES
 
+pytestmark = pytest.mark.slow  # kernels are started
+
 SLIDER = """
 def draw(end):
     figure, axes = plt.subplots(figsize=(2, 2))

@@ -42,6 +42,7 @@ def test_this_machine_is_ready_and_every_dependency_is_listed():
         assert f"ok   {name}" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_doctor_runs_without_torch(shadow):
     shadow("torch", "raise ModuleNotFoundError('No module named torch')")
     done = run_doctor()
@@ -190,6 +191,7 @@ def test_without_packaging_the_report_is_one_line(shadow):
     assert "The course cannot run yet" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_probe_goes_on_after_a_crash_and_a_hang():
     # Chatter of a library on stdout must not be taken for an answer.
     answers = doctor.probe(

@@ -3,8 +3,11 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
+import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -80,7 +83,7 @@ def test_the_readme_shows_both_commands_on_its_first_screen_each_on_a_line_of_it
 
 def test_ci_runs_the_readmes_test_command_and_the_checks_before_it():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    steps = [lines.index(step) for step in (*CHECKS, TEST, 'uv run pytest -m "threads or benchmark"')]
+    steps = [lines.index(step) for step in (*CHECKS, TEST, 'uv run pytest -n 0 -m "threads or benchmark"')]
     assert steps == sorted(steps)
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
@@ -90,6 +93,15 @@ def test_the_readme_names_the_python_versions_and_the_conda_file():
     assert "3.11" in readme
     assert "3.13" in readme
     assert "environment.yml" in readme
+
+
+def test_the_readmes_install_cell_does_nothing_where_the_course_is_installed(tmp_path):
+    cell = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(cell)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout + done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def resolve(requirements: list[str], python: str, *options: str) -> str:
@@ -124,6 +136,7 @@ def test_the_pip_section_resolves(python):
     assert outcome == "resolved"
 
 
+@pytest.mark.slow
 @needs_uv
 def test_a_conflict_is_told_from_a_lost_connection():
     # A skip must never hide a conflict: the test above would be worth nothing.

@@ -491,3 +491,23 @@ def test_a_compressed_head_of_full_rank_detects_the_same_and_leaves_the_layer_al
 def test_a_rank_that_the_layer_does_not_have_is_refused(rank):
     with pytest.raises(ValueError, match=f"rank must be 1 to 20 for a layer 30 -> 20; got {rank}"):
         truncated_svd(nn.Linear(30, 20), rank)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_learns_and_finds_what_the_processor_does():
+    images, targets, proposals = scene()
+    losses = []
+    for device in ("cpu", "cuda"):
+        here, proposed = [i.to(device) for i in images], [p.to(device) for p in proposals]
+        true = [{key: target[key].to(device) for key in ("boxes", "labels")} for target in targets]
+        # All regions, so that both learn from the same ones.
+        model = tiny_model(regions=500, foreground_share=1.0).to(device).train()
+        optimiser = torch.optim.SGD(model.parameters(), 0.05)
+        for _ in range(10):
+            optimiser.zero_grad()
+            loss = sum(model(here, true, proposals=proposed).values())
+            loss.backward()
+            optimiser.step()
+        losses.append(loss.item())
+        assert model.eval()(here, proposals=proposed)[0]["boxes"].device.type == device
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)

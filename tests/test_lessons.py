@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
@@ -31,7 +30,7 @@ def test_every_lesson_is_in_good_order(path):
 def compare(*paths: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run the project's own comparison, with its options from pyproject.toml, on these notebooks."""
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={paths[0].parent}"]
-    command += ["-p", "no:cacheprovider", "-q", *map(str, paths)]
+    command += ["-p", "no:cacheprovider", "-n", "0", "-q", *map(str, paths)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=dict(os.environ) | environment)
 
 
@@ -45,6 +44,7 @@ def small_notebook() -> NotebookNode:
     return new_notebook(cells=cells)
 
 
+@pytest.mark.slow
 def test_the_guard_fails_on_a_changed_digit_a_missing_output_and_an_error(tmp_path):
     # If this test fails, a green run says nothing about the numbers in the lessons.
     nbformat.write(small_notebook(), tmp_path / "untouched.ipynb")
@@ -61,11 +61,7 @@ def test_the_guard_fails_on_a_changed_digit_a_missing_output_and_an_error(tmp_pa
 
 
 @pytest.mark.threads
-@pytest.mark.skipif(not TRAINING, reason="no lessons that train yet")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_one_thread_and_two_give_the_same_compared_outputs(threads):
+def test_all_cores_give_the_same_compared_outputs_as_the_one_thread_of_the_plain_run():
     # Sums in another order differ in the last digits; a lesson may not print those where they are compared.
-    if threads == torch.get_num_threads():
-        pytest.skip(f"{threads} is this machine's own number: the plain run of notebooks/ does it already")
-    done = compare(*TRAINING, **lessons.thread_limits(threads))
+    done = compare(*TRAINING, **lessons.thread_limits(os.cpu_count()))
     assert done.returncode == 0, done.stdout

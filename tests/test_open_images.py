@@ -437,7 +437,7 @@ def test_no_damage_to_a_table_raises_anything_but_a_data_error(changes, start, l
     place = after_header + start % (len(content) - after_header)
     del content[place : place + length]
     (root / "df.csv").write_bytes(content)
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings(record=True, action="always") as said:
         try:
             boxes = read(root)[0].boxes
         except DataError as error:
@@ -447,6 +447,7 @@ def test_no_damage_to_a_table_raises_anything_but_a_data_error(changes, start, l
         else:
             assert (boxes[:, 2:] > boxes[:, :2]).all()
             assert boxes.isfinite().all()
+    assert all(str(warning.message).startswith(str(root)) for warning in said), "a warning that does not name the file"
 
 
 @pytest.mark.parametrize(

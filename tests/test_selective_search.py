@@ -488,6 +488,7 @@ def test_a_flipped_byte_anywhere_never_changes_the_boxes(data, tmp_path_factory)
     assert torch.equal(S.proposals(picture, SMALL, cache=folder), fresh)
 
 
+@pytest.mark.slow
 def test_two_processes_may_fill_one_cache_at_once(picture, tmp_path):
     torch.save(picture, tmp_path / "picture.pt")
     code = """

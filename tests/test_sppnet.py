@@ -141,6 +141,7 @@ def street_scenes(split: str, count: int):
     return images, targets, proposals
 
 
+@pytest.mark.slow
 def test_trained_on_a_handful_of_streets_it_beats_chance_by_far():
     network = sppnet.PyramidNetwork(backbones.efficientnet_lite0(), 3, enlarged=2, generator=generator())
     model = all_stages(network, *street_scenes("train", 14), classes=3, steps=100)

@@ -53,6 +53,7 @@ def digest(split: str, index: int) -> str:
     return hashlib.sha256(streets.jpeg(scene) + boxes.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_bytes_in_whatever_order():
     # Two students compare figures, and CI compares outputs: both need the very same pictures.
     wanted = [("train", 3), ("train", 299), ("val", 0), ("test", 42)]
@@ -325,6 +326,7 @@ def is_whole(folder: Path) -> bool:
     return len(list((folder / "JPEGImages").iterdir())) == 10 and (folder / "df.csv").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill -9")
 def test_a_kill_in_the_middle_leaves_no_half_folder_and_the_next_call_succeeds(tmp_path):
@@ -347,6 +349,7 @@ def test_a_kill_in_the_middle_leaves_no_half_folder_and_the_next_call_succeeds(t
     assert is_whole(streets.prepare(tmp_path))
 
 
+@pytest.mark.slow
 def test_two_kernels_that_start_at_once_both_succeed(tmp_path):
     code = FEWER + "print(streets.prepare(sys.argv[1]))\n"
     command = [sys.executable, "-c", code, str(tmp_path)]

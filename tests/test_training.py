@@ -30,6 +30,7 @@ ONE_EPOCH = Settings(epochs=1, learning_rate=0.01)
 # --- killed and resumed -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is a thing of Unix")
 @pytest.mark.parametrize(
     ("killed_at", "epochs_done", "goes_on_with"),

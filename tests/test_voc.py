@@ -135,6 +135,7 @@ def test_what_could_not_be_read_back_is_not_written(objects, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("year", "count"), [("VOCdevkit-2007-subset", 1907), ("VOCdevkit-2012-100", 100)])
 def test_a_real_folder_agrees_with_a_plain_reading_of_its_files(year, count, shared_folder):
     dataset = VOCDataset(shared_folder / "data" / year, None, VOC_CLASSES)
@@ -157,6 +158,7 @@ def test_a_real_folder_agrees_with_a_plain_reading_of_its_files(year, count, sha
         assert known["difficult"].tolist() == [found.findtext("difficult") == "1" for found in tree.iter("object")]
 
 
+@pytest.mark.slow
 def test_the_image_sets_of_a_real_folder_part_it(shared_folder):
     root = shared_folder / "data" / "VOCdevkit-2007-subset"
     train, val, trainval, test = (set(VOCDataset(root, name).ids) for name in ("train", "val", "trainval", "test"))
@@ -486,7 +488,7 @@ def test_no_damage_to_xml_raises_anything_but_a_data_error(changes, start, lengt
     place = start % len(content)
     del content[place : place + length]
     path.write_bytes(content)
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings(record=True, action="always") as said:
         try:
             boxes = VOCDataset(root)[0].boxes
         except DataError as error:
@@ -496,3 +498,4 @@ def test_no_damage_to_xml_raises_anything_but_a_data_error(changes, start, lengt
         else:
             assert (boxes[:, 2:] > boxes[:, :2]).all()
             assert boxes.isfinite().all()
+    assert all(str(warning.message).startswith(str(root)) for warning in said), "a warning that does not name the file"
