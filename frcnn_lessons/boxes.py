@@ -31,10 +31,10 @@ LARGEST_LOG_SCALE = math.log(1000 / 16)
 # Deltas of a detection head are a tenth (dx, dy) or a fifth (dw, dh) in size. Scaled by these they deviate by about 1.
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
-# `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps: these stay in the
-# processor's cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
-# more than such a table does).
-NMS_BLOCK, NMS_TABLE = 160, 32_767
+# `nms` compares so many boxes at a time with the others, in tables of at most so many overlaps. On a processor these
+# stay in its cache, and torch works on them with one thread (from 32,768 elements on it wakes the others, which costs
+# more than such a table does); on a GPU few large steps are quicker.
+NMS_BLOCK, NMS_TABLE, NMS_ON_GPU = 160, 32_767, (4096, 2**26)
 
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
@@ -256,23 +256,23 @@ def nms_core(
     # that is not above the threshold: "above it" is then the same, to the last bit.
     if boxes.dtype == torch.float32:
         nearest = np.float32(iou_threshold)
-        is_above = float(nearest) > iou_threshold
-        iou_threshold = float(np.nextafter(nearest, np.float32(-1)) if is_above else nearest)
+        iou_threshold = float(np.nextafter(nearest, np.float32(-1)) if float(nearest) > iou_threshold else nearest)
 
     def overlap(p: Tensor, q: Tensor) -> Tensor:  # (P, Q), IoU
         intersection, union = intersection_and_union(boxes[p], boxes[q], areas[p], areas[q])
         iou = intersection / union
         return iou if labels is None else torch.where(labels[p][:, None] == labels[q], iou, 0.0)
 
-    # One box at a time would be slow in Python, all pairs at once slow in memory. So: a block at a time.
+    # One box at a time would be slow in Python, all pairs at once slow in memory: a block at a time.
+    rows, table = NMS_ON_GPU if boxes.is_cuda else (NMS_BLOCK, NMS_TABLE)
     kept: list[Tensor] = []
     undecided = torch.arange(len(boxes), device=boxes.device)
     while len(undecided) > 0 and (limit is None or sum(map(len, kept)) < limit):
-        block, undecided = undecided[:NMS_BLOCK], undecided[NMS_BLOCK:]
+        block, undecided = undecided[:rows], undecided[rows:]
         block = block[_greedy_choice(overlap(block, block) > iou_threshold)]
         kept.append(block)
         if len(undecided) > 0:
-            parts = undecided.split(NMS_TABLE // len(block))
+            parts = undecided.split(table // len(block))
             # The largest IoU with a box of the block, then one comparison: quicker than any() of all comparisons. Only
             # a box without area can meet a NaN (0/0, with another such box), and nothing overlaps it in any case.
             largest = torch.cat([overlap(block, part).amax(dim=0) for part in parts])
