@@ -13,10 +13,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # Two processes of one thread each are quicker than one of two threads; two of two would be far slower than either.
+# (`lessons.thread_limits`; the package must not be imported here, before its checker of shapes is in place.)
 if "PYTEST_XDIST_WORKER" in os.environ:
-    from frcnn_lessons.course.lessons import thread_limits
-
-    os.environ.update(thread_limits(1))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ[name] = "1"
 
 # No deadline: a busy laptop is no bug. In CI the same examples every time; elsewhere new ones.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 # What plain `pytest` leaves out: it takes as long again, and a busy machine can make a speed limit fail.
-LATER = ("threads", "benchmark")
+LATER = ("threads", "benchmark", "sliders")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
