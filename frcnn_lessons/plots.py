@@ -23,7 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from frcnn_lessons.batch import check_image, wanted_labels
@@ -152,7 +153,8 @@ def draw_box(
     """Draw one xyxy box with a white seam, so that it shows on any photograph.
 
     Args:
-        caption: written on a tag above the top left corner, or below the top edge if `inside`.
+        caption: written on a tag above the top left corner, or below the top edge if `inside`; where the picture ends
+            there, or another tag stands, at another corner.
         line: matplotlib's line style.
         fill: opacity of the inside, 0 (empty) to 1.
         hatch: matplotlib's hatch pattern for the inside.
@@ -168,18 +170,49 @@ def draw_box(
         Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=width, linestyle=line, path_effects=seam)
     )
     if caption:
-        tag = ax.annotate(
+        tag = _Tag(
             caption,
-            place,
-            xytext=(2, -3 if inside else 3),
-            textcoords="offset points",
-            va="top" if inside else "bottom",
+            (x1, y1, x2, y2),
+            inside,
             color="black" if colour in (YELLOW, SKY, ORANGE) else "white",
             fontsize=9,
             bbox={"boxstyle": "square,pad=0.18", "facecolor": colour, "edgecolor": "none", "alpha": 0.92},
             annotation_clip=True,
         )
+        ax.add_artist(tag)
         as_written(tag)
+
+
+class _Tag(Annotation):
+    """A caption at a corner of its box: at the first of eight places where it lies within the picture and on no other
+    tag. Where nothing is free, it stays at the first.
+    """
+
+    def __init__(self, caption: str, box: tuple[float, float, float, float], inside: bool, **style: Any) -> None:
+        super().__init__(caption, box[:2], xytext=(0, 0), textcoords="offset points", **style)
+        x1, y1, x2, y2 = box
+        outer = [((x1, y1), "left", "bottom"), ((x2, y1), "right", "bottom"), ((x1, y2), "left", "top")]
+        inner = [((x1, y1), "left", "top"), ((x2, y1), "right", "top"), ((x1, y2), "left", "bottom")]
+        last = [((x2, y2), "right", "top"), ((x2, y2), "right", "bottom")]
+        self.places = [*inner, *outer, *last] if inside else [*outer[:2], *inner[:2], outer[2], inner[2], *last]
+        self.taken = Bbox.null()
+
+    def draw(self, renderer: Any) -> None:
+        """Find a place, which matplotlib knows only now that everything has its size, and draw."""
+        assert self.axes is not None
+        tags = [artist for artist in self.axes.get_children() if isinstance(artist, _Tag)]
+        others = [tag.taken for tag in tags[: tags.index(self)]]
+        picture = self.axes.bbox.padded(1)
+        for place in [*self.places, self.places[0]]:
+            self.xy, horizontal, vertical = place
+            self.set(ha=horizontal, va=vertical)
+            self.xyann = (2 if horizontal == "left" else -2, 3 if vertical == "bottom" else -3)
+            self.taken = self.get_window_extent(renderer).padded(1.5)
+            (x0, y0), (x1, y1) = self.taken.get_points()
+            free = picture.contains(x0, y0) and picture.contains(x1, y1)
+            if free and not any(self.taken.overlaps(other) for other in others):
+                break
+        super().draw(renderer)
 
 
 def show_overlap(
@@ -271,16 +304,13 @@ def draw_objects(
     for name, values in (("scores", scores), ("difficult", difficult)):
         if values is not None and len(values) != len(boxes):
             raise ValueError(f"{name} must have one value for each of the {len(boxes)} boxes; got {len(values)}")
-    bottom, top = ax.get_ylim()
     for k, (box, label) in enumerate(zip(boxes, map(int, numbers), strict=True)):
         caption = classes[label - 1]
         if scores is not None:
             caption += f" {float(scores[k]):.2f}"
         hard = difficult is not None and bool(difficult[k])
         colour = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
-        # A tag above a box at the top of the image would be cut off.
-        inside = bool(float(box[1]) < 0.09 * abs(bottom - top))
-        draw_box(ax, box, colour, caption + " (difficult)" * hard, line=":" if hard else "-", inside=inside)
+        draw_box(ax, box, colour, caption + " (difficult)" * hard, line=":" if hard else "-")
 
 
 def image_grid(count: int, columns: int, cell: tuple[float, float] = (3.0, 2.5)) -> tuple[Figure, list[Axes]]:
@@ -307,11 +337,18 @@ def as_jpeg(figure: Figure, quality: int = 85) -> Image:
     return Image(data.getvalue(), format="jpeg")
 
 
-def _png(figure: Figure) -> bytes:
+def _empty_picture() -> ipywidgets.Image:
+    """A picture for `_show`, which keeps its size: a widget would be stretched over the page, and blurred."""
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", align_self="flex-start"))
+
+
+def _show(figure: Figure, picture: ipywidgets.Image) -> None:
+    """Put a figure into a picture, sharp: with two pixels for each one of the page."""
     data = io.BytesIO()
-    figure.savefig(data, format="png")
+    picture.width, picture.height = (f"{side:.0f}" for side in figure.get_size_inches() * figure.dpi)
+    figure.savefig(data, format="png", dpi=2 * figure.dpi)
     plt.close(figure)
-    return data.getvalue()
+    picture.value = data.getvalue()
 
 
 def follow_sliders(draw: Callable[..., Figure], **sliders: ipywidgets.Widget) -> ipywidgets.VBox:
@@ -325,11 +362,10 @@ def follow_sliders(draw: Callable[..., Figure], **sliders: ipywidgets.Widget) ->
         The sliders with the picture under them, to be shown as a cell's result. Without a running kernel nothing of it
         can be seen, so a lesson puts a static picture beside it.
     """
-    picture = ipywidgets.Image(format="png")
+    picture = _empty_picture()
 
     def redraw(_change: object = None) -> None:
-        figure = draw(**{name: slider.value for name, slider in sliders.items()})
-        picture.value = _png(figure)
+        _show(draw(**{name: slider.value for name, slider in sliders.items()}), picture)
 
     for slider in sliders.values():
         slider.observe(redraw, names="value")
@@ -425,10 +461,10 @@ def follow_training(every: int = 25) -> tuple[ipywidgets.Image, Callable[[Any], 
         A picture to `display` before the training, and what to pass to `training.train` as `on_step`. Without a
         running kernel the picture cannot be seen: draw `loss_curves(history.steps)` after the training too.
     """
-    picture = ipywidgets.Image(format="png")
+    picture = _empty_picture()
 
     def redraw(history: Any) -> None:
         if len(history.steps["total"]) % every == 0:
-            picture.value = _png(loss_curves(history.steps))
+            _show(loss_curves(history.steps), picture)
 
     return picture, redraw

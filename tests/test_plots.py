@@ -6,6 +6,7 @@ Nothing here looks at pixels that a font or an anti-aliasing rule decides; the t
 import io
 import re
 import warnings
+from itertools import combinations
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -134,10 +135,24 @@ def test_an_image_spans_its_edges_so_that_boxes_fit():
     assert ax.get_ylim() == (5, 0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_tag_lies_on_a_tag_or_on_the_title(seed):
+    draw = torch.Generator().manual_seed(seed)
+    figure, ax = plt.subplots()
+    plots.draw_image(ax, torch.zeros(3, 100, 100), "A title")
+    corner = torch.rand(4, 2, generator=draw) * 60
+    plots.draw_objects(ax, torch.cat([corner, corner + 30], dim=1), [1, 2, 1, 2], CLASSES, [0.9, 0.8, 0.7, 0.6])
+    figure.canvas.draw()
+    tags = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(tags, 2))
+    assert all(ax.bbox.padded(1).contains(*corner) for tag in tags for corner in tag.get_points())
+
+
 def test_the_name_of_an_object_at_the_upper_border_stands_inside_its_box():
-    _, ax = plt.subplots()
+    figure, ax = plt.subplots()
     plots.draw_image(ax, torch.zeros(3, 100, 100))
     plots.draw_objects(ax, torch.tensor([[5.0, 2, 40, 40], [50, 50, 90, 90]]), [1, 2], CLASSES)
+    figure.canvas.draw()
     assert [text.get_verticalalignment() for text in ax.texts] == ["top", "bottom"]
 
 
