@@ -19,8 +19,13 @@ from frcnn_lessons.course import lessons
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
-LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+LESSONS = lessons.find([], FOLDER)  # and what is off the path
 TRAINING = [path for path in LESSONS if "05" <= path.name[:2] <= "10"]  # where rounding errors grow, step by step
+
+
+def test_no_notebook_of_the_course_is_overlooked():
+    # What `find` does not find is neither built nor looked over.
+    assert sorted(LESSONS) == sorted(path for path in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
