@@ -18,7 +18,7 @@ the anchors and the network's channels agree; they agree only by convention, so 
 useless in another.
 
 Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.1.1 (anchors) and 3.3 (shapes, border-crossing
-anchors).
+anchors). Lesson 08.
 Letters: A anchors a cell, a map of h x w cells, T = h * w * A anchors of an image.
 """
 

@@ -12,7 +12,7 @@ from outside.
 
 `torchvision_twin` has torchvision's own Faster R-CNN with the same weights, which gives the same answers.
 
-Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.2 (training) and 3.3 (numbers).
+Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.2 (training) and 3.3 (numbers). Lesson 10.
 Letters: N images, C classes, K channels of a map of h x w cells, P proposals, M ground-truth boxes, D detections.
 """
 

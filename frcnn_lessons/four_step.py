@@ -13,7 +13,7 @@ backbone 1 is thrown away.
 
 Joint training (`frcnn_lessons.faster_rcnn`) does the same in one go, and is what nearly everybody uses today.
 
-Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): section 3.2, "4-Step Alternating Training".
+Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): section 3.2, "4-Step Alternating Training". Lesson 11.
 Letters: N images, K channels of a map of h x w cells, P proposals.
 """
 

@@ -10,7 +10,7 @@ and after non-maximum suppression. These boxes then take the place of selective 
 `RPN` holds all this together: called with a feature map, it gives what it says of every anchor and, with targets, how
 wrong that is. Nothing in it knows a class: only "object" or not.
 
-Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.1 (network and loss) and 3.3 (numbers).
+Source: Ren et al., "Faster R-CNN", 2015 (arXiv:1506.01497): sections 3.1 (network, loss) and 3.3 (numbers). Lesson 09.
 Letters: N images, K channels of a map of h x w cells, D hidden channels, A anchors a cell, T = h * w * A anchors of an
 image (their order: see `frcnn_lessons.anchors`), F of them foreground and B background, M ground-truth boxes, P
 proposals.

@@ -36,9 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the longer lessons as slow, and leave out what is for later unless it is asked for (--all, -m threads)."""
+    """Mark the longer lessons, and all that is off the path, as slow.
+
+    And leave out what is for later unless it is asked for (--all, -m threads).
+    """
     for item in items:
-        if item.path.suffix == ".ipynb" and item.path.name[:2] not in ("00", "01"):
+        off_the_path = item.path.parent.name == "extras"
+        if item.path.suffix == ".ipynb" and (off_the_path or item.path.name[:2] not in ("00", "01")):
             item.add_marker("slow")
     left_out = set() if config.option.all else {name for name in LATER if name not in config.option.markexpr}
     later = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]

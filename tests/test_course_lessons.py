@@ -237,7 +237,11 @@ def test_lessons_are_found_by_number(tmp_path):
     names = lambda *numbers: [path.name for path in lessons.find(numbers, tmp_path)]  # noqa: E731
     assert names() == ["00_start.ipynb", "02_images.ipynb"]
     assert names("2", "02", "00") == ["02_images.ipynb", "00_start.ipynb"]
-    with pytest.raises(LessonError, match="no lesson 07; there are 00, 02"):
+    (tmp_path / "extras").mkdir()
+    (tmp_path / "extras" / "00_more.ipynb").touch()
+    assert names() == ["00_start.ipynb", "02_images.ipynb", "00_more.ipynb"]
+    assert names("00_more", "0") == ["00_more.ipynb", "00_start.ipynb"]
+    with pytest.raises(LessonError, match="no lesson 07; there are 00, 02, 00_more"):
         lessons.find(["7"], tmp_path)
 
 

@@ -18,19 +18,19 @@ def captions(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_the_map_has_twelve_stops_in_order_joined_by_arrows():
+def test_the_map_has_thirteen_stops_in_order_joined_by_arrows():
     (ax,) = diagrams.course_map().axes
     stops = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
-    assert (len(stops), len(arrows)) == (12, 11)
-    assert [text for text in captions(ax) if text.isdigit()] == [f"{n:02}" for n in range(1, 13)]
+    assert (len(stops), len(arrows)) == (13, 12)
+    assert [text for text in captions(ax) if text.isdigit()] == [f"{n:02}" for n in range(1, 14)]
 
 
 def test_the_map_shows_the_four_detectors_in_their_colour():
     (ax,) = diagrams.course_map().axes
     stops = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     blue = [n for n, stop in enumerate(stops, start=1) if same_color(stop.get_facecolor(), plots.BLUE)]
-    assert blue == [5, 6, 7, 9]
+    assert blue == [5, 6, 7, 10]
 
 
 def test_the_arrows_of_the_map_do_not_run_through_a_stop():
@@ -75,7 +75,7 @@ def test_the_gradient_is_cut_on_the_way_from_the_proposals_to_the_head():
     assert abs(end[0] - stops["head"][0]) < 1.7
 
 
-LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
+LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "10"}
 
 
 def bars(ax):

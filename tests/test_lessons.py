@@ -15,16 +15,29 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from frcnn_lessons.course import lessons
+from frcnn_lessons.course.lint import TIME
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
-LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
-TRAINING = [path for path in LESSONS if "05" <= path.name[:2] <= "10"]  # where rounding errors grow, step by step
+LESSONS = lessons.find([], FOLDER)  # and what is off the path
+TRAINING = [path for path in LESSONS if "05" <= path.name[:2] <= "11"]  # where rounding errors grow, step by step
+
+
+def test_no_notebook_of_the_course_is_overlooked():
+    # What `find` does not find is neither built nor looked over.
+    assert sorted(LESSONS) == sorted(path for path in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_lesson_is_in_good_order(path):
     assert lessons.look_over(path, ROOT) == []
+
+
+def test_readme_states_the_minutes_that_the_lessons_state():
+    row = r"^\| \d\d \| \[.*\]\(notebooks/(\w+)\.ipynb\) \|.*\| (\d+) \|$"
+    table = re.findall(row, (ROOT / "README.md").read_text(), re.MULTILINE)
+    stated = {path.stem: TIME.search(lessons.load(path).cells[0].source)[1] for path in FOLDER.glob("*.ipynb")}
+    assert dict(table) == stated
 
 
 def compare(*paths: Path, **environment: str) -> subprocess.CompletedProcess:

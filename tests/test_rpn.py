@@ -59,7 +59,7 @@ class Pair:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_scores_deltas_anchors_proposals_and_losses_are_those_of_torchvision(seed):
-    # Lesson 09 stands on this: what differs between the two detectors later is then not the RPN.
+    # Lesson 10 stands on this: what differs between the two detectors later is then not the RPN.
     pair = Pair(seed)
     for training in (True, False):
         pair.ours.train(training), pair.theirs.train(training)

@@ -26,16 +26,17 @@ def course_map() -> Figure:
         ("05", "R-CNN", "2014: a CNN on every region", 3, 1),
         ("06", "SPPNet, RoI pooling", "2014: the CNN once per image", 2, 1),
         ("07", "Fast R-CNN", "2015: one network, one loss", 1, 1),
-        ("08", "Anchors and the RPN", "regions from the network itself", 0, 1),
-        ("09", "Faster R-CNN", "2015: the whole detector", 0, 2),
-        ("10", "Four-step training", "as the paper trained it", 1, 2),
-        ("11", "Real photographs", "torchvision beside ours", 2, 2),
-        ("12", "A tagging service", "put it to use", 3, 2),
+        ("08", "Anchors", "which boxes to ask about?", 0, 1),
+        ("09", "The RPN", "regions from the network itself", 0, 2),
+        ("10", "Faster R-CNN", "2015: the whole detector", 1, 2),
+        ("11", "Four-step training", "as the paper trained it", 2, 2),
+        ("12", "Real photographs", "torchvision beside ours", 3, 2),
+        ("13", "A tagging service", "put it to use", 3, 3),
     ]
-    detectors = {"05", "06", "07", "09"}
+    detectors = {"05", "06", "07", "10"}
     across, down, width, height = 2.75, 1.35, 2.35, 0.92
-    figure, ax = plt.subplots(figsize=(10.4, 4.1))
-    ax.set(xlim=(-0.1, 3 * across + width + 0.1), ylim=(2 * down + height + 0.45, -0.15))
+    figure, ax = plt.subplots(figsize=(10.4, 5.3))
+    ax.set(xlim=(-0.1, 3 * across + width + 0.1), ylim=(3 * down + height + 0.15, -0.15))
     ax.axis("off")
     for number, name, question, column, row in stops:
         x, y = column * across, row * down
@@ -49,8 +50,8 @@ def course_map() -> Figure:
     for (*_, c1, r1), (*_, c2, r2) in itertools.pairwise(stops):
         start, end = _sides(c1 * across, r1 * down, c2 * across, r2 * down, width, height)
         ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=GREY, lw=1.4))
-    ax.add_patch(Rectangle((0, 2 * down + height + 0.2), 0.16, 0.14, facecolor=BLUE))
-    ax.text(0.26, 2 * down + height + 0.28, "a detector that you build, train and measure", fontsize=9, va="center")
+    ax.add_patch(Rectangle((0, 3 * down + height - 0.2), 0.16, 0.14, facecolor=BLUE))
+    ax.text(0.26, 3 * down + height - 0.12, "a detector that you build, train and measure", fontsize=9, va="center")
     return figure
 
 

@@ -68,8 +68,13 @@ def lessons_folder(root: Path) -> Path:
     return folder
 
 
-def find(numbers: Sequence[str], folder: Path) -> list[Path]:
-    """Return the notebooks of the lessons with these numbers ("1" and "01" are the same), all of them for none.
+def find(names: Sequence[str], folder: Path) -> list[Path]:
+    """Return the notebooks asked for, all of them for none.
+
+    Args:
+        names: a lesson's number ("1" and "01" are the same), or the name of a notebook that is off the path and lies
+            in `extras/`, such as "07_truncated_svd".
+        folder: where the lessons are.
 
     Raises:
         LessonError: a lesson that does not exist (the message lists those that do), or a folder without any.
@@ -77,11 +82,12 @@ def find(numbers: Sequence[str], folder: Path) -> list[Path]:
     lessons = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not lessons:
         raise LessonError(f"there are no lessons in {folder}")
-    wanted = [number.zfill(2) for number in numbers] or list(lessons)
-    for number in wanted:
-        if number not in lessons:
-            raise LessonError(f"there is no lesson {number}; there are {', '.join(lessons)}")
-    return [lessons[number] for number in dict.fromkeys(wanted)]  # each once, in the order asked for
+    lessons |= {path.stem: path for path in sorted(folder.glob("extras/[0-9][0-9]_*.ipynb"))}
+    wanted = [name.zfill(2) for name in names] or list(lessons)
+    for name in wanted:
+        if name not in lessons:
+            raise LessonError(f"there is no lesson {name}; there are {', '.join(lessons)}")
+    return [lessons[name] for name in dict.fromkeys(wanted)]  # each once, in the order asked for
 
 
 def load(path: Path) -> NotebookNode:

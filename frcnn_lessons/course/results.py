@@ -11,7 +11,7 @@ from pathlib import Path
 from frcnn_lessons.files import data_folder, explained, user_path, written_whole
 
 # (detector, the lesson that measures it), in the order of the papers.
-DETECTORS = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "09"}
+DETECTORS = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "10"}
 
 
 @dataclass
@@ -67,7 +67,7 @@ def read(path: Path | None = None) -> dict[str, Result]:
     try:
         rows = [Result(**row) for row in json.loads(place.read_text())]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{place} is damaged ({error}); delete it and run the lessons 05 to 09 again") from error
+        raise ValueError(f"{place} is damaged ({error}); delete it and run the lessons 05 to 10 again") from error
     return {row.detector: row for row in rows}
 
 
