@@ -12,7 +12,7 @@ weights were trained.
 
 Sources: Fast R-CNN, sections 2.2 and 4.5 (what is cut off, which layers to freeze); He et al. 2016, section 5 and
 appendix A (frozen batch norm); Simonyan and Zisserman 2015 (VGG); Tan and Le 2019 (EfficientNet).
-Letters: N images of H x W pixels, C channels of an h x w map, K classes.
+Letters: N images of H x W pixels, C channels of an h x w map, K classes. Lesson 05.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ What students call by hand keeps its own check. The rule all over the package: `
 `f_core`, which does the work; detectors, whose input has come through the gate, call `f_core`.
 
 On a GPU every look at a number is a wait for all work before it. So a check is a *claim*, a boolean that stays where
-the data is, with what to do if it is false; `hold` reads all claims in one go.
+the data is, with what to do if it is false; `hold` reads all claims in one go. Lesson 07.
 
 Letters: N images, padded to H x W pixels; M ground-truth boxes, R proposals, D detections in one of them; C classes.
 """

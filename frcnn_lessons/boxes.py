@@ -11,7 +11,7 @@ their boxes were looked at once, at the entrance (`frcnn_lessons.batch`).
 
 Sources: R-CNN, appendix C (regression targets); Faster R-CNN, equation 2; Rezatofighi et al. 2019 (GIoU);
 Felzenszwalb et al. 2010, section 5.2 (non-maximum suppression).
-Shapes: N and K boxes, M of them kept, C classes.
+Shapes: N and K boxes, M of them kept, C classes. Lesson 01.
 """
 
 import math

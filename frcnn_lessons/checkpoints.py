@@ -5,7 +5,7 @@ bit as a weight and, on request, run what a file tells it to. So a checkpoint is
 tensors and plain containers only, and its parts are looked at before anything is done with them.
 
 It can promise the same weights only if it holds all that a training depends on: `generators_of` and `settings_of` find
-what is easily forgotten. `frcnn_lessons.training` writes checkpoints and goes on from them.
+what is easily forgotten. `frcnn_lessons.training` writes checkpoints and goes on from them. Lesson 11.
 """
 
 import io

@@ -12,7 +12,7 @@ as it is. `FastRCNN` is a backbone, a head and proposals from outside.
 
 Source: Girshick, "Fast R-CNN", 2015 (arXiv:1504.08083): sections 2 (network and training) and 3 (detection, SVD).
 Letters: N images, R regions of all of them, C classes, L = C + 1 class scores (background first), B boxes a region (L,
-or 1 when the classes share it), K channels of a map of h x w cells, D hidden features.
+or 1 when the classes share it), K channels of a map of h x w cells, D hidden features. Lesson 07.
 """
 
 import math

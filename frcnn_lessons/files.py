@@ -1,7 +1,7 @@
 """Where files go, and how they are written: whole or not at all.
 
 A file or folder is made under a temporary name beside its place and moved there when it is complete, so that a
-reader, a second process or a kill in the middle never meets half of one.
+reader, a second process or a kill in the middle never meets half of one. Lesson 02.
 """
 
 import os

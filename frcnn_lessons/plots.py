@@ -2,7 +2,7 @@
 
 Every function draws with matplotlib and takes or gives an `Axes`, so that a lesson can add to the picture. Colours are
 those of Okabe and Ito (2008), which readers with any kind of colour vision can tell apart; boxes differ in line style
-or caption as well.
+or caption as well. Lesson 01.
 """
 
 import functools

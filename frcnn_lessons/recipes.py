@@ -1,7 +1,7 @@
 """Settings that were found by trying, for the data that the course trains on.
 
 The modules of the detectors hold the papers' numbers as their defaults; what suits small pictures of vehicles stands
-here.
+here. Lesson 10.
 """
 
 from frcnn_lessons.fast_rcnn import HeadSettings

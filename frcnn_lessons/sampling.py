@@ -5,7 +5,7 @@ A detector sees thousands of regions an image and nearly all are background. Thr
 images at a time and says what the network should answer for each region.
 
 Sources: Fast R-CNN, section 2.3 "Mini-batch sampling"; Faster R-CNN, section 3.1.2 "Loss function".
-Shapes: N images; R regions (or anchors) and K ground-truth boxes in one of them, S of the regions sampled.
+Shapes: N images; R regions (or anchors) and K ground-truth boxes in one of them, S of the regions sampled. Lesson 07.
 """
 
 import math

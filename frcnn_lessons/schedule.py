@@ -1,4 +1,4 @@
-"""How fast a detector learns: the settings of a training, its optimiser and its learning rate.
+"""How fast a detector learns: the settings of a training, its optimiser and its learning rate. Lesson 07.
 
 Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3.1.3; Goyal et al. 2017, section 2.2
 (warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).

@@ -6,7 +6,7 @@ gives more regions than were asked for. So a dataclass of settings says at each 
     nms_iou: Share = 0.3
     pool_size: tuple[Count, Count] = (7, 7)
 
-and calls `check_settings(self)` when it is made. Choices between words are a `Literal`.
+and calls `check_settings(self)` when it is made. Choices between words are a `Literal`. Lesson 07.
 """
 
 import math

@@ -1,7 +1,7 @@
 """torchvision's Faster R-CNN with the backbone, settings and weights of ours: the proof that ours is right.
 
 `torchvision_twin` builds it, and both give the same answers; `copy_to_torchvision` and `copy_from_torchvision` carry
-weights between such a pair.
+weights between such a pair. Lesson 10.
 """
 
 import copy

@@ -17,7 +17,7 @@ sampler; any other, such as the one of a random flip, is passed as `generators={
 torchvision's own detectors draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop
 itself draws nothing.
 
-Settings, optimiser and learning rate, with their sources, are in `frcnn_lessons.schedule`.
+Settings, optimiser and learning rate, with their sources, are in `frcnn_lessons.schedule`. Lesson 07.
 """
 
 import math

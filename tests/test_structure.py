@@ -1,5 +1,6 @@
 """The house rules of the package: floors, length, a test for every module, no path of one machine."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -65,6 +66,12 @@ def test_what_students_read_stays_short():
     assert len(READ) == 14, "README's list of what to read has changed"
     lines = {name: len((PACKAGE / f"{name}.py").read_text().splitlines()) for name in READ}
     assert sum(lines.values()) < 4000, lines
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if "course" not in path.parts], ids=name_of)
+def test_every_module_of_the_package_names_its_lesson(path):
+    if path != PACKAGE / "__init__.py":
+        assert re.search(r"\b[Ll]essons? \d\d\b", ast.get_docstring(ast.parse(path.read_text())))
 
 
 def test_importing_the_package_costs_nothing():

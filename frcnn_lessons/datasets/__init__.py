@@ -1,4 +1,7 @@
-"""The data of the course: built-in street scenes, PASCAL VOC folders and Open Images tables, all as `Sample`."""
+"""The data of the course: built-in street scenes, PASCAL VOC folders and Open Images tables, all as `Sample`.
+
+Lesson 02.
+"""
 
 from frcnn_lessons.datasets.loading import batches
 from frcnn_lessons.datasets.open_images import OPEN_IMAGES_COLUMNS, OpenImagesDataset

@@ -11,7 +11,7 @@ turn. Whoever knows it says so with `exif`:
 - "apply": the image is turned, so its boxes must belong to the picture as a person sees it in a viewer;
 - "ignore": the image is left as it is stored, so its boxes must belong to the pixels in the file.
 
-Shapes: an image of H x W pixels.
+Shapes: an image of H x W pixels. Lesson 02.
 """
 
 import warnings

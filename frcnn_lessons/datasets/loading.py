@@ -1,7 +1,7 @@
 """Batches for training and evaluation: images of one orientation together, flipped with their proposals.
 
 Images of a batch are padded to a common size. An upright image beside a wide one leaves a third of the batch empty, so
-a batch holds either wide images or upright ones: less to compute, and no other effect.
+a batch holds either wide images or upright ones: less to compute, and no other effect. Lesson 07.
 
 Sources: Fast R-CNN, sections 2.3 (images are drawn first) and 3.1 (one flip in two). Detectron groups by orientation.
 """

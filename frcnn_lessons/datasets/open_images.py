@@ -4,7 +4,7 @@ The columns are those of the published `*-annotations-bbox.csv`. `XMin` is the l
 of its image, so the reader needs the image itself to know the pixels. A box marked `IsGroupOf` holds a crowd that
 nobody told apart; it becomes a `difficult` object, which leaves the count in the evaluation (COCO's `iscrowd`).
 
-Source: Kuznetsova et al., "The Open Images Dataset V4", and the data set's description of its files.
+Source: Kuznetsova et al., "The Open Images Dataset V4", and the data set's description of its files. Lesson 02.
 """
 
 import csv

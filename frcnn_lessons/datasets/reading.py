@@ -5,7 +5,7 @@ A reader turns its own format into `Found` objects, in pixels; `record` checks t
 is made, so that a mistake in the last file shows at once and not after an hour of training; pixels are decoded when
 an image is asked for.
 
-Shapes: K objects, an image of H x W pixels, C classes.
+Shapes: K objects, an image of H x W pixels, C classes. Lesson 02.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What a data set gives: one `Sample` an image, whatever the files on disk look like.
 
-Shapes: K objects, an image of H x W pixels.
+Shapes: K objects, an image of H x W pixels. Lesson 02.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ detections can be scaled back to it.
 
 Sources: Fast R-CNN, section 3.1 "Experimental setup" (one flip in two) and 5.2 (short side 600, long side at most
 1000); Faster R-CNN, section 3.3.
-Shapes: an image of H x W pixels.
+Shapes: an image of H x W pixels. Lesson 02.
 """
 
 from typing import Any

@@ -2,7 +2,7 @@
 
 On disk a VOC box counts pixels from 1 and includes both ends: the box of the top left pixel is (1, 1, 1, 1). Inside
 the course a box is its edges, (0, 0, 1, 1), so that width = x2 - x1. Hence `(xmin - 1, ymin - 1, xmax, ymax)` when
-reading, and the other way round when writing.
+reading, and the other way round when writing. Lesson 02.
 
 Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", and the VOC 2007 development kit.
 """

@@ -8,7 +8,7 @@ finds none and is FALSE. After every detection,
 and AP is the area under precision as a function of recall, a number for each class (`average_precision`); mAP is its
 mean over classes. `voc` and `coco` are the two sets of rules in use; `proposals` measures boxes without classes.
 
-All figures are computed in float64 with NumPy. Labels are 1..C.
+All figures are computed in float64 with NumPy. Labels are 1..C. Lesson 04.
 """
 
 from frcnn_lessons.metrics.average_precision import (

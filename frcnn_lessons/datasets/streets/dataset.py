@@ -2,7 +2,7 @@
 
 `render` makes one scene from its split and number, and knows the truth about it to the pixel; `write` stores scenes
 in both formats that the literature uses, a PASCAL VOC folder and an Open Images table; `prepare` makes the full set
-once and says where it lies.
+once and says where it lies. Lesson 02.
 
 Boxes are xyxy in pixels, at pixel edges (width = x2 - x1); `voc` and `open_images` say how they stand on disk.
 """

@@ -4,7 +4,7 @@ The street scenes are drawn four times too large, without anti-aliasing, and shr
 and the mask of an object agrees with its picture to the quarter of a pixel.
 
 Units: metres for shapes (x to the right from the object's left end, y up from the ground), pixels of the enlarged
-picture for places. Colours are RGB, 0..255.
+picture for places. Colours are RGB, 0..255. Lesson 02.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 Much of it is there to be mistaken for a vehicle (kiosks, containers, bus shelters, garages, billboards, bicycles) or
 to stand in front of one (lamp posts, trees, signs, people). It shares its paints with the vehicles.
 
-Units as in `pen`: metres for things, pixels of the enlarged picture for places.
+Units as in `pen`: metres for things, pixels of the enlarged picture for places. Lesson 02.
 """
 
 from dataclasses import dataclass

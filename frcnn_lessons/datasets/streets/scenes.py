@@ -5,7 +5,7 @@ its scale. Then everything is painted from far to near, and each thing takes awa
 behind it.
 
 Conventions: boxes are xyxy in pixels, at pixel edges (width = x2 - x1). Places inside this module are pixels of the
-enlarged picture (see `pen`).
+enlarged picture (see `pen`). Lesson 02.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 Every function draws facing right from x = 0 (rear) to x = length (front), wheels on y = 0, so that nothing sticks out
 of 0..length. The pen mirrors it for a vehicle that faces left. Lengths are shorter than in life, as in a picture
-book, which keeps tall vehicles inside small images.
+book, which keeps tall vehicles inside small images. Lesson 02.
 """
 
 from collections.abc import Callable
