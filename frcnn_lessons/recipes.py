@@ -6,6 +6,7 @@ here. Lesson 10.
 
 from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.rpn import RPNSettings
+from frcnn_lessons.schedule import Settings
 
 # For the street scenes with `backbones.efficientnet_lite0`, found by trying. Vehicles lie and are 14 to 150 pixels
 # large, four a scene at most: few anchors and regions are enough. At an IoU of 0.7 nearly half of them would have no
@@ -28,4 +29,24 @@ STREETS_HEAD = HeadSettings(
     background_iou=(0.0, 0.5),
     nms_iou=0.4,
     score_threshold=0.01,
+)
+# Fast R-CNN's head on the proposals of selective search, which fit less well than those of an RPN.
+STREETS_FAST_HEAD = HeadSettings(
+    pool_size=(4, 6),
+    align=True,
+    aligned=True,
+    hidden=192,
+    foreground_iou=0.4,
+    background_iou=(0.0, 0.4),
+    nms_iou=0.4,
+    score_threshold=0.01,
+)
+STREETS_TRAINING = Settings(
+    epochs=5,
+    learning_rate=7e-4,
+    optimiser="adamw",
+    weight_decay=1e-4,
+    schedule="cosine",
+    warmup_steps=20,
+    clip_norm=5.0,
 )
