@@ -41,7 +41,8 @@ def call(*arguments: str):
 
 def good_lesson() -> NotebookNode:
     """The smallest lesson in good order."""
-    prose = "# A start\nYou will be able to add.\n## What you should remember\nThe sum."
+    goals = "You will be able to add.\n**Time** 1 minutes." + 100 * " word"
+    prose = f"# A start\n{goals}\n## What you should remember\nThe sum."
     output = new_output("stream", text="2\n")
     code = new_code_cell("print(1 + 1)", id="print", execution_count=1, outputs=[output])
     return normalise(new_notebook(cells=[new_markdown_cell(prose, id="title"), code]))

@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from frcnn_lessons.course import lessons
+from frcnn_lessons.course.lint import TIME
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
@@ -31,6 +32,13 @@ def test_no_notebook_of_the_course_is_overlooked():
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_lesson_is_in_good_order(path):
     assert lessons.look_over(path, ROOT) == []
+
+
+def test_readme_states_the_minutes_that_the_lessons_state():
+    row = r"^\| \d\d \| \[.*\]\(notebooks/(\w+)\.ipynb\) \|.*\| (\d+) \|$"
+    table = re.findall(row, (ROOT / "README.md").read_text(), re.MULTILINE)
+    stated = {path.stem: TIME.search(lessons.load(path).cells[0].source)[1] for path in FOLDER.glob("*.ipynb")}
+    assert dict(table) == stated
 
 
 def compare(*paths: Path, **environment: str) -> subprocess.CompletedProcess:

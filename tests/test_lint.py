@@ -5,13 +5,16 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from frcnn_lessons.course.lint import EXEMPT, RAISES, lint, normalise, unstable
+from frcnn_lessons.course.lint import EXEMPT, RAISES, lint, minutes_to_read, normalise, unstable
+
+TWO_MINUTES = 260 * " word"  # to read
 
 
 def good(*more) -> NotebookNode:
     """A lesson that has nothing wrong with it, with more cells at its end."""
+    goals = "You will be able to draw one. See [the next](02_next.ipynb#start) and $f[x](y)$."
     cells = [
-        new_markdown_cell("# Boxes\nYou will be able to draw one. See [the next](02_next.ipynb#start) and $f[x](y)$."),
+        new_markdown_cell(f"# Boxes\n{goals}\n**Time** about 3 minutes to read; a second to run. {TWO_MINUTES}"),
         *[new_code_cell("print(1)", outputs=[new_output("stream", text="1\n")]) for _ in range(3)],
         new_code_cell("1/0", metadata={"tags": [RAISES]}, outputs=[error()]),
         new_code_cell(""),
@@ -109,6 +112,18 @@ def no_goals(notebook):
     notebook.cells[0].source = "# Boxes"
 
 
+def no_time(notebook):
+    notebook.cells[0].source = notebook.cells[0].source.replace("**Time**", "Time")
+
+
+def twice_the_words(notebook):
+    notebook.cells[6].source += 2 * TWO_MINUTES
+
+
+def half_the_time(notebook):
+    notebook.cells[0].source = notebook.cells[0].source.replace("3 minutes", "1 minutes")
+
+
 def no_memory(notebook):
     notebook.cells[6].source = "## The end"
 
@@ -140,6 +155,9 @@ def stderr(notebook):
         (never_run, "execution counts are [1, 2, None, 4]"),
         (no_title, "no title"),
         (no_goals, "'you will be able to' is missing"),
+        (no_time, "no time to read is stated"),
+        (twice_the_words, "stated as 3 minutes, and is 7"),
+        (half_the_time, "stated as 1 minutes, and is 3"),
         (no_memory, "'what you should remember' is missing"),
         (times, "not as `frcnn-lessons build` stores it"),
         (widget_state, "not as `frcnn-lessons build` stores it"),
@@ -152,6 +170,29 @@ def test_the_linter_refuses_a_damaged_lesson(place, damage, complaint):
     damage(notebook)
     found = lint(notebook, place / "notebooks", place)
     assert any(complaint in sentence for sentence in found), found
+
+
+def picture() -> NotebookNode:
+    return new_output("display_data", data={"image/png": "", "text/plain": "<Figure>"})
+
+
+def test_the_time_to_read_is_made_of_words_lines_and_figures():
+    # 260 words, 15 lines and 3 figures: 2 + 1.5 + 1.5 minutes.
+    slider = new_output("display_data", data={"text/plain": "VBox(...)"})
+    cells = [
+        new_markdown_cell(130 * "word | a=1 -- "),  # of these four, two are words
+        code_cell(5 * "x\n\n", picture(), text(1000 * "printed ")),
+        code_cell(10 * "x\n", picture(), picture(), slider),
+    ]
+    assert minutes_to_read(new_notebook(cells=cells)) == pytest.approx(2 + 1.5 + 1.5)
+
+
+@pytest.mark.parametrize("time", ["about 40 minutes to read; a minute to run", "15 minutes; a few seconds to run"])
+def test_the_time_to_read_is_found_however_it_is_said(place, time):
+    notebook = good()
+    notebook.cells[0].source = notebook.cells[0].source.replace("about 3 minutes to read; a second to run", time)
+    (found,) = lint(notebook, place / "notebooks", place)
+    assert f"stated as {time.removeprefix('about ')[:2]} minutes, and is 3" in found
 
 
 @pytest.mark.parametrize("text", ["1/2", "image/png", "POST /tag", "https://x.org/home/a", "a/tmp/b", "0x7f", "at 0.5"])

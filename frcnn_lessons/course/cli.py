@@ -14,7 +14,8 @@ from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
 
-Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Lessons, e.g. 01 02; all by default.")]
+LESSONS = "Lessons, e.g. 01 02, or what is off the path, e.g. 07_truncated_svd; all by default."
+Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help=LESSONS)]
 
 
 @app.command()

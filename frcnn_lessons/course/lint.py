@@ -35,6 +35,10 @@ ABSOLUTE_PATH = re.compile(
 LARGEST = 1_500_000  # bytes of a notebook
 LONGEST = 25  # lines of a code cell
 
+# What somebody reads in a minute who wants to understand it.
+WORDS, LINES, FIGURES = 130, 10, 2
+TIME = re.compile(r"\*\*Time\*\*[^.;]*?\b(\d+) minutes")
+
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|<(?:img|a)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)")
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", re.DOTALL)  # code and formulas hold no links
 
@@ -113,6 +117,21 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def minutes_to_read(notebook: NotebookNode) -> float:
+    """Return how many minutes a lesson takes to read: its words, its lines of code and its figures.
+
+    A word is what stands between spaces and has a letter or a digit in it. Blank lines and printed outputs are free.
+    """
+    words = lines = figures = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            words += sum(any(map(str.isalnum, word)) for word in cell.source.split())
+        elif cell.cell_type == "code":
+            lines += sum(bool(line.strip()) for line in cell.source.splitlines())
+            figures += sum(any(kind.startswith("image/") for kind in output.get("data", ())) for output in cell.outputs)
+    return words / WORDS + lines / LINES + figures / FIGURES
+
+
 def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
     """Return what is wrong with a stored lesson, one sentence each; nothing is run.
 
@@ -143,6 +162,11 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
     for phrase in ("you will be able to", "what you should remember"):
         if phrase not in prose.lower():
             found.append(f"'{phrase}' is missing")
+    minutes, stated = minutes_to_read(notebook), TIME.search(prose)
+    if stated is None:
+        found.append("no time to read is stated: '**Time** about 50 minutes to read'")
+    elif abs(int(stated[1]) - minutes) > minutes / 3:
+        found.append(f"the time to read is stated as {stated[1]} minutes, and is {minutes:.0f}")
 
     for number, cell in enumerate(code, start=1):
         kinds = {output.get("name", output.output_type) for output in cell.outputs}
