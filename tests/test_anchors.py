@@ -134,7 +134,7 @@ def test_an_image_of_800_x_800_has_22500_anchors_of_which_8940_lie_inside():
     [("torchvision", 0.5, 8940), ("torchvision", 0.0, 9321), ("py-faster-rcnn", 0.5, 9132), ("none", 0.0, 9321)],
 )
 def test_how_many_lie_inside_depends_on_roundings_and_on_the_centre(rounding, offset, count):
-    # Printed in lesson 08: the reader who counts otherwise in other code sees here why.
+    # Printed in notebooks/extras/08_three_programs: the reader who counts otherwise in other code sees here why.
     grid = anchor_grid(base_anchors(rounding=rounding), (50, 50), 16, offset)
     assert inside(grid, (800, 800)).sum() == count
 

@@ -18,10 +18,8 @@ app = typer.Typer(help="Learn two-stage object detection by building it.", no_ar
 # What the extra `lessons` of pyproject.toml brings.
 LESSONS_ONLY = ("IPython", "ipywidgets", "jupyter_client", "jupyterlab", "nbclient", "nbformat")
 
-Numbers = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[NN]...", help="Lessons, e.g. 01 02, or 07_truncated_svd; all by default."),
-]
+LESSONS = "Lessons, e.g. 01 02, or what is off the path, e.g. 07_truncated_svd; all by default."
+Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help=LESSONS)]
 
 
 @app.command()
