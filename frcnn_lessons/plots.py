@@ -1,8 +1,8 @@
 """The pictures of the course: boxes on squared paper, boxes on images, and pictures that follow a slider.
 
 Every function draws with matplotlib and takes or gives an `Axes`, so that a lesson can add to the picture. Colours are
-those of Okabe and Ito (2008), which readers with any kind of colour vision can tell apart; boxes differ in line style
-or caption as well. Lesson 01.
+those of Okabe and Ito (2008) and a dark grey; boxes differ in line style or caption as well, since not every two of
+them look different to everybody. Lesson 01.
 """
 
 import functools
@@ -28,12 +28,25 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from frcnn_lessons.batch import check_image, wanted_labels
+from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6E6E6E"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#4D4D4D"
+
+# One man in twelve sees little or nothing of the difference between red and green. Three pairs of these colours are
+# then hard to tell apart: orange and red, orange and yellow, green and purple. Let nothing depend on them. Any two of
+# the first five classes, and any two of blue, orange, green, sky and grey, are easy.
 
 # The colour of class 1, 2, 3, ...; with more classes they come round again.
-CLASS_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, YELLOW)
+CLASS_COLOURS = (BLUE, RED, GREEN, SKY, YELLOW, PURPLE, ORANGE)
+
+# How to draw objects, and anchors or regions by their verdict: draw_box(ax, box, **VERDICTS[verdict]) (lessons 07-09).
+OBJECT = {"colour": ORANGE, "line": "--", "width": 3.0}
+VERDICTS = {
+    FOREGROUND: {"colour": BLUE, "line": "-"},
+    BACKGROUND: {"colour": GREY, "line": "-"},
+    IGNORED: {"colour": SKY, "line": ":"},
+}
 
 
 # Fonts with Chinese, Japanese, Korean and other letters, and with pictograms, as systems bring them. Matplotlib's own
@@ -66,7 +79,7 @@ def use_course_style() -> None:
             "axes.axisbelow": True,
             "grid.color": "#E3E3E3",
             "legend.frameon": False,
-            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]),
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, SKY, RED, PURPLE]),
         }
     )
 
@@ -337,9 +350,20 @@ def as_jpeg(figure: Figure, quality: int = 85) -> Image:
     return Image(data.getvalue(), format="jpeg")
 
 
+# What is stored of a widget is its `repr`, all that a reader without a kernel sees of it.
+class _Sliders(ipywidgets.VBox):
+    def __repr__(self) -> str:
+        return "(sliders and a picture that follows them: run this cell to see them)"
+
+
+class _LivePicture(ipywidgets.Image):
+    def __repr__(self) -> str:
+        return "(a picture that changes: run this cell to see it)"
+
+
 def _empty_picture() -> ipywidgets.Image:
     """A picture for `_show`, which keeps its size: a widget would be stretched over the page, and blurred."""
-    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", align_self="flex-start"))
+    return _LivePicture(format="png", layout=ipywidgets.Layout(max_width="100%", align_self="flex-start"))
 
 
 def _show(figure: Figure, picture: ipywidgets.Image) -> None:
@@ -359,8 +383,8 @@ def follow_sliders(draw: Callable[..., Figure], **sliders: ipywidgets.Widget) ->
         sliders: `name=ipywidgets.IntSlider(...)` and so on.
 
     Returns:
-        The sliders with the picture under them, to be shown as a cell's result. Without a running kernel nothing of it
-        can be seen, so a lesson puts a static picture beside it.
+        The sliders with the picture under them, to be shown as a cell's result. Without a running kernel a sentence
+        stands there that says so, and a lesson puts a static picture beside it.
     """
     picture = _empty_picture()
 
@@ -370,7 +394,7 @@ def follow_sliders(draw: Callable[..., Figure], **sliders: ipywidgets.Widget) ->
     for slider in sliders.values():
         slider.observe(redraw, names="value")
     redraw()
-    return ipywidgets.VBox([*sliders.values(), picture])
+    return _Sliders([*sliders.values(), picture])
 
 
 # --- feature maps ------------------------------------------------------------------------------------------------
@@ -414,7 +438,7 @@ def draw_bins(ax: Axes, cells: Float[Tensor, "H W"], bins: Int[Tensor, "B 4"]) -
     for k, (x1, y1, x2, y2) in enumerate(bins.tolist()):
         if x2 <= x1 or y2 <= y1:
             continue
-        colour, inset = CLASS_COLOURS[k % 5], 0.05 + 0.06 * (k % 3)  # the last two are too pale for a pale blue map
+        colour, inset = (BLUE, ORANGE, GREEN, GREY)[k % 4], 0.05 + 0.06 * (k % 3)
         size = (x2 - x1 - 2 * inset, y2 - y1 - 2 * inset)
         ax.add_patch(Rectangle((x1 + inset, y1 + inset), *size, fill=False, edgecolor=colour, linewidth=1.8))
         row, column = divmod(int(cells[y1:y2, x1:x2].argmax()), x2 - x1)

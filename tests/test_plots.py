@@ -16,11 +16,13 @@ import torch
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
-from matplotlib.colors import same_color, to_rgb
+from matplotlib.colors import same_color, to_hex, to_rgb
 from matplotlib.patches import Circle, Rectangle
 from PIL import Image
+from skimage.color import rgb2lab
 
 from frcnn_lessons import plots
+from frcnn_lessons.sampling import BACKGROUND, FOREGROUND, IGNORED
 from frcnn_lessons.training import History
 
 CLASSES = ("bus", "truck", "car")
@@ -108,6 +110,53 @@ def luminance(colour):
 
 def test_the_classes_of_a_data_set_have_different_colours():
     assert len(set(plots.CLASS_COLOURS)) == len(plots.CLASS_COLOURS) >= 3
+
+
+def seen_without_green(colour):
+    """A colour in CIELAB as a deuteranope sees it: Machado, Oliveira and Fernandes 2009, the matrix of severity 1."""
+    matrix = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    linear = np.clip(np.array(matrix) @ linear, 0, 1)
+    return rgb2lab(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+
+
+def alike(colours):
+    """The pairs that are nearer than 20 to each other: some nine times what can just be told apart side by side."""
+    pairs = combinations(colours, 2)
+    return [pair for pair in pairs if np.linalg.norm(np.subtract(*map(seen_without_green, pair))) < 20]
+
+
+def test_the_simulation_knows_what_a_deuteranope_confuses():
+    # Red and green of one lightness, the classic pair, and blue and yellow, which nobody confuses.
+    assert alike(["#A05A2C", "#6E7A2C"])
+    assert not alike(["#0000FF", "#FFFF00"])
+
+
+def test_the_pairs_of_colours_that_not_everybody_tells_apart_are_those_that_plots_warns_of():
+    # Grey was nearly green's double when it was lighter, in the pictures of anchors by their verdict.
+    names = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "YELLOW", "GREY")
+    name_of = {getattr(plots, name): name for name in names}
+    pairs = {frozenset(map(name_of.get, pair)) for pair in alike(name_of)}
+    assert pairs == {frozenset(pair) for pair in (("ORANGE", "RED"), ("ORANGE", "YELLOW"), ("GREEN", "PURPLE"))}
+
+
+def test_what_stands_side_by_side_is_told_apart_by_everybody():
+    plots.use_course_style()
+    lines = [style["color"] for style in plt.rcParams["axes.prop_cycle"]]
+    verdicts = [style["colour"] for style in (plots.OBJECT, *plots.VERDICTS.values())]
+    _, ax = plt.subplots()
+    plots.draw_bins(ax, torch.zeros(4, 4), torch.tensor([[0, 0, 2, 2], [2, 0, 4, 2], [0, 2, 2, 4], [2, 2, 4, 4]]))
+    bins = [to_hex(patch.get_edgecolor()) for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert len(set(bins)) == 4
+    for colours in (plots.CLASS_COLOURS[:5], lines[:4], verdicts, bins):
+        assert alike(colours) == []
+
+
+def test_a_box_is_drawn_by_its_verdict(paper):
+    for style in (plots.OBJECT, *(plots.VERDICTS[verdict] for verdict in (FOREGROUND, BACKGROUND, IGNORED))):
+        plots.draw_box(paper, [3, 2, 7, 4], **style)
+    assert [patch.get_linestyle() for patch in paper.patches] == ["--", "-", "-", ":"]
+    assert paper.patches[0].get_linewidth() > paper.patches[1].get_linewidth()
 
 
 @pytest.mark.parametrize(
@@ -385,6 +434,14 @@ def test_a_picture_is_drawn_anew_with_the_values_of_all_its_sliders():
     sliders["count"].value = 2
     assert picture.value == first
     assert plt.get_fignums() == [], "an open figure would be shown again under the cell"
+
+
+def test_a_reader_without_a_kernel_is_told_what_there_is_to_see():
+    # JupyterLab shows a stored widget's text then: "VBox(children=(IntSlider(value=3, ..." said nothing.
+    box = plots.follow_sliders(lambda x: draw_bars(x, 2), x=ipywidgets.IntSlider())
+    picture, _ = plots.follow_training()
+    for widget in (box, picture):
+        assert "run this cell" in widget._repr_mimebundle_()["text/plain"]
 
 
 # --- feature maps ------------------------------------------------------------------------------------------------
