@@ -11,6 +11,7 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Iterator
+from itertools import filterfalse
 from pathlib import Path
 
 import nbformat
@@ -24,6 +25,10 @@ RAISES = "raises-exception"  # the cell tag: this cell shows an error on purpose
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
 CELL_METADATA = {"tags", "jupyter", "slideshow", "editable", "deletable", "nbgrader"}  # what belongs to the lesson
+
+# The text of a progress bar, "train:   0%|          | 0/40 [00:00<?, ?it/s]", and of a widget, "VBox(children=(...".
+BAR = re.compile(r"[^\n]*\d+%\|[^\n]*\| \d+/\d+ \[")
+WIDGET = re.compile(r"[A-Z]\w+\((?:children|value|description)=")
 
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 # Folders that start an absolute path on the usual machines; "/tag" or "image/png" is none.
@@ -85,11 +90,17 @@ def texts(output: NotebookNode) -> Iterator[str]:
                 yield data
 
 
+def is_bar(output: NotebookNode) -> bool:
+    """Tell whether an output is a progress bar (which is never stored, nor compared)."""
+    return bool(BAR.match(output.get("data", {}).get("text/plain", "")))
+
+
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """Return a copy of an executed notebook with nothing in it but the lesson and its outputs.
 
-    Dropped: execution times and other metadata of front ends, the state of widgets, versions, stderr, and frames of
-    tracebacks (the last line, which tests compare, stays). Pieces of one stream that follow each other become one:
+    Dropped: execution times and other metadata of front ends, the state of widgets, versions, stderr, progress bars
+    (all that is left of one is how it looked at 0 %), and frames of tracebacks (the last line, which tests compare,
+    stays). Pieces of one stream that follow each other become one:
     where a stream is cut depends on timing. (nbclient's `coalesce_streams` would also carry what is printed below a
     figure to above it.) A widget is stored as its text only: its view is a random number that
     means nothing once the kernel is gone, and JupyterLab shows the text then anyway.
@@ -101,7 +112,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type != "code":
             continue
         outputs: list[NotebookNode] = []
-        for output in cell.outputs:
+        for output in filterfalse(is_bar, cell.outputs):
             if output.output_type == "stream":
                 if output.name == "stderr":
                     continue
@@ -174,6 +185,12 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
             found.append(f"code cell {number} stores an error and is not tagged {RAISES}")
         if "stderr" in kinds:
             found.append(f"code cell {number} stores stderr")
+        for shown in (output.data.get("text/plain", "") for output in cell.outputs if "data" in output):
+            if WIDGET.match(shown):
+                found.append(
+                    f"code cell {number} stores a bare widget ({shown.partition('(')[0]}): show it with "
+                    "plots.follow_sliders or plots.follow_training, which say something to a reader without a kernel"
+                )
         if len(cell.source.splitlines()) > LONGEST:
             found.append(f"code cell {number} has more than {LONGEST} lines: move code to the package")
         if "nbval-skip" in tags[id(cell)] or "NBVAL_" in cell.source:
