@@ -449,18 +449,31 @@ def draw_bins(ax: Axes, cells: Float[Tensor, "H W"], bins: Int[Tensor, "B 4"]) -
 # --- training --------------------------------------------------------------------------------------------------
 
 
+RPN_LOSSES = ("loss_objectness", "loss_rpn_box_reg")
+
+
 def loss_curves(steps: Mapping[str, Sequence[float]], smooth: int = 20) -> Figure:
-    """The losses of a training, one line each, and the accuracy in a second panel if it was reported.
+    """The losses of a training, one line each, in panels of one size that can be read.
+
+    The losses of an RPN are far smaller than those of a head, so they get a panel of their own where both are there; so
+    does the accuracy if it was reported.
 
     Args:
         steps: a value a step for "total" and each loss by its name, as in `training.History.steps`.
         smooth: a bold line shows the mean of so many steps up to this one; the values themselves are faint.
     """
-    names = [name for name in steps if name == "total" or name.startswith("loss")]
-    panels = ["loss"] + ["accuracy"] * ("accuracy" in steps)
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.0 + 3.4 * (len(panels) - 1), 2.9), squeeze=False)
-    for ax, panel in zip(axes.flat, panels, strict=True):
-        for name, line in zip(names if panel == "loss" else [panel], itertools.cycle(("-", "--", "-.", ":"))):
+    losses = [name for name in steps if name == "total" or name.startswith("loss")]
+    rpn = [name for name in losses if name in RPN_LOSSES]
+    rest = [name for name in losses if name not in RPN_LOSSES]
+    both = rpn and rest != ["total"]
+    panels = {"Loss": rest, "Loss of the RPN": rpn} if both else {"Loss": losses}
+    panels |= {"Accuracy": ["accuracy"]} if "accuracy" in steps else {}
+    size = (8.2, 3.3) if len(panels) == 1 else (5.6 * min(len(panels), 2), 3.3 * -(-len(panels) // 2))
+    figure, axes = plt.subplots(-(-len(panels) // 2), min(len(panels), 2), figsize=size, squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (title, names) in zip(axes.flat, panels.items(), strict=False):
+        for name, line in zip(names, itertools.cycle(("-", "--", "-.", ":")), strict=False):
             values = np.asarray(steps[name])
             sums = np.concatenate([[0.0], values.cumsum()])
             last = np.arange(1, len(values) + 1)
@@ -468,9 +481,9 @@ def loss_curves(steps: Mapping[str, Sequence[float]], smooth: int = 20) -> Figur
             (faint,) = ax.plot(last, values, lw=0.6, alpha=0.35)
             mean = (sums[last] - sums[first]) / (last - first)
             ax.plot(last, mean, line, lw=2, color=faint.get_color(), label=name.removeprefix("loss_"))
-        ax.set(
-            title=panel.capitalize(), xlabel="step", ylabel=panel, ylim=(0, None) if panel == "loss" else (None, 1.01)
-        )
+        up_is_good = title == "Accuracy"
+        ax.set(title=title, xlabel="step", ylabel=title.lower().split()[0])
+        ax.set_ylim(*((None, 1.01) if up_is_good else (0, None)))
         ax.legend()
     return figure
 

@@ -533,6 +533,28 @@ def test_accuracy_has_a_panel_of_its_own_because_up_is_good_there():
     assert bold_lines(accuracy) == {"accuracy": [0.25, 0.5, 0.75, 1.0]}
 
 
+def test_the_losses_of_an_rpn_have_a_panel_of_their_own_beside_those_of_a_head():
+    # Five curves in 345 pixels, two of them on the axis, were all that there was to see of Faster R-CNN's training.
+    rpn = {"loss_objectness": [0.2] * 4, "loss_rpn_box_reg": [0.1] * 4}
+    head, of_rpn = plots.loss_curves(steps_of(4, **rpn)).axes
+    assert list(bold_lines(head)) == ["total", "classifier"]
+    assert list(bold_lines(of_rpn)) == ["objectness", "rpn_box_reg"]
+    # An RPN by itself (lesson 09) has nothing beside which its losses would be small.
+    (alone,) = plots.loss_curves({"total": [0.3] * 4} | rpn).axes
+    assert list(bold_lines(alone)) == ["total", "objectness", "rpn_box_reg"]
+
+
+@pytest.mark.parametrize("more", [{}, {"accuracy": [0.5] * 4}, {"loss_objectness": [0.2] * 4, "accuracy": [0.5] * 4}])
+def test_each_panel_of_the_losses_is_wide_enough_to_read(more):
+    plots.use_course_style()
+    figure = plots.loss_curves(steps_of(4, **more))
+    assert figure.get_size_inches()[0] * figure.dpi <= 1000, "wider than a notebook's page"
+    figure.canvas.draw()
+    for ax in figure.axes:
+        if ax.get_visible():
+            assert ax.bbox.width > 350
+
+
 def test_the_live_picture_is_drawn_anew_every_so_many_steps():
     picture, follow = plots.follow_training(every=2)
     history = History()
