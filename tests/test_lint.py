@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -41,6 +42,10 @@ def shown(content: str) -> NotebookNode:
     return new_output("display_data", data={"text/plain": content})
 
 
+def picture(kind: str = "image/png") -> NotebookNode:
+    return new_output("display_data", data={kind: "", "text/plain": "<Figure>"})
+
+
 @pytest.fixture
 def place(tmp_path):
     """A repository in which the links of the good lesson lead somewhere."""
@@ -73,6 +78,9 @@ def code_cell(source: str = "f()", *outputs: NotebookNode, tags: tuple[str, ...]
         ([code_cell("x", text("read /root/x/1.jpg"))], "a path of this machine (/root/x"),
         ([code_cell("x", text("<object object at 0x7f00aa>"))], "memory address"),
         ([code_cell("x;")], "ends with ';'"),
+        ([code_cell("x = " + 97 * "1")], "a line of more than 100 characters: x = 111"),
+        ([code_cell("x", picture())], "code cell 6 stores a picture without alternative text"),
+        ([code_cell("x", picture()), new_markdown_cell("A street.")], "a picture without alternative text"),
         (
             [code_cell("x", shown("VBox(children=(IntSlider(value=3, max=9), Image(value=b'')))"))],
             "a bare widget (VBox)",
@@ -185,8 +193,23 @@ def test_the_linter_refuses_a_damaged_lesson(place, damage, complaint):
     assert any(complaint in sentence for sentence in found), found
 
 
-def picture() -> NotebookNode:
-    return new_output("display_data", data={"image/png": "", "text/plain": "<Figure>"})
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_the_sentence_below_a_picture_becomes_its_alternative_text(place, kind):
+    cells = [code_cell("x", picture(kind)), code_cell("y"), new_markdown_cell("*A `bus`, and\na car.* Look at *both*.")]
+    notebook = good(*cells)
+    assert notebook.cells[-3].outputs[0].metadata == {kind: {"alt": "A bus, and a car."}}
+    assert lint(notebook, place / "notebooks", place) == []
+    html, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert 'alt="A bus, and a car."' in html
+    # Another sentence and the old words: whoever cannot see the picture would be told what is not there.
+    notebook.cells[-1].source = "*A truck.*"
+    assert "words for pictures" in lint(notebook, place / "notebooks", place)[0]
+
+
+def test_bold_words_or_a_list_below_a_picture_are_no_description():
+    for text in ("**Look** at it.", "* first\n* second", "It is *new*."):
+        notebook = normalise(new_notebook(cells=[code_cell("x", picture()), new_markdown_cell(text)]))
+        assert notebook.cells[0].outputs[0].metadata["image/png"]["alt"] == ""
 
 
 def test_the_time_to_read_is_made_of_words_lines_and_figures():

@@ -37,8 +37,12 @@ ABSOLUTE_PATH = re.compile(
     r"|\b[A-Z]:\\+Users\\+\w+"
 )
 
+PICTURE = re.compile("image/(png|jpeg)$")
+# The sentence in italics with which the text below a picture begins: "*A street with two boxes.* Look at ...".
+CAPTION = re.compile(r"\*([^*\s].*?)\*(?=\s|$)", re.DOTALL)
+
 LARGEST = 1_500_000  # bytes of a notebook
-LONGEST = 25  # lines of a code cell
+LONGEST, WIDEST = 25, 100  # lines of a code cell, and characters of a line
 
 # What somebody reads in a minute who wants to understand it.
 WORDS, LINES, FIGURES = 130, 10, 2
@@ -95,6 +99,13 @@ def is_bar(output: NotebookNode) -> bool:
     return bool(BAR.match(output.get("data", {}).get("text/plain", "")))
 
 
+def caption_below(notebook: NotebookNode, position: int) -> str:
+    """Return the words for the pictures of a cell: the sentence in italics with which the next text begins, or ""."""
+    text = next((cell.source for cell in notebook.cells[position + 1 :] if cell.cell_type == "markdown"), "")
+    match = CAPTION.match(text)
+    return " ".join(match[1].replace("`", "").split()) if match else ""
+
+
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """Return a copy of an executed notebook with nothing in it but the lesson and its outputs.
 
@@ -104,10 +115,13 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     where a stream is cut depends on timing. (nbclient's `coalesce_streams` would also carry what is printed below a
     figure to above it.) A widget is stored as its text only: its view is a random number that
     means nothing once the kernel is gone, and JupyterLab shows the text then anyway.
+
+    Added: the sentence below a picture as its alternative text, at `metadata["image/png"]["alt"]`, where nbconvert's
+    classic pages take it from (its lab pages, and JupyterLab 4.6, show no alternative text of an output at all).
     """
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
-    for cell in notebook.cells:
+    for position, cell in enumerate(notebook.cells):
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
         if cell.cell_type != "code":
             continue
@@ -123,6 +137,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
                 output.traceback = [f"{output.ename}: {output.evalue}"]
             else:
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
+                for kind in filter(PICTURE.match, output.data):
+                    output.metadata[kind] = {**output.metadata.get(kind, {}), "alt": caption_below(notebook, position)}
             outputs.append(output)
         cell.outputs = outputs
     return notebook
@@ -191,6 +207,15 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
                     f"code cell {number} stores a bare widget ({shown.partition('(')[0]}): show it with "
                     "plots.follow_sliders or plots.follow_training, which say something to a reader without a kernel"
                 )
+        described = [data.get("alt") for output in cell.outputs for data in output.get("metadata", {}).values()]
+        pictures = [kind for output in cell.outputs for kind in output.get("data", {}) if PICTURE.match(kind)]
+        if len(list(filter(None, described))) < len(pictures):
+            found.append(
+                f"code cell {number} stores a picture without alternative text: begin the text below it with a "
+                "sentence in italics that says what is to be seen, and build the lesson"
+            )
+        if wide := [line for line in cell.source.splitlines() if len(line) > WIDEST]:
+            found.append(f"code cell {number} has a line of more than {WIDEST} characters: {wide[0].strip()[:40]} ...")
         if len(cell.source.splitlines()) > LONGEST:
             found.append(f"code cell {number} has more than {LONGEST} lines: move code to the package")
         if "nbval-skip" in tags[id(cell)] or "NBVAL_" in cell.source:
@@ -211,5 +236,5 @@ def lint(notebook: NotebookNode, folder: Path, root: Path) -> list[str]:
                 found.append(f"the link to {target} leads nowhere")
 
     if not found and normalise(notebook) != notebook:
-        found.append("not as `frcnn-lessons build` stores it (times, widget state, versions, tracebacks ...)")
+        found.append("not as `frcnn-lessons build` stores it (times, bars, versions, words for pictures ...)")
     return found
