@@ -1,8 +1,8 @@
 """Compose a street scene: what stands where, how much of it can be seen, and the truth about it to the pixel.
 
 A leading vehicle gets a height and a place of its own, anywhere in the picture; lanes before and behind it follow from
-how high the camera stands, and the other vehicles find places on them. Then everything is painted from far to near, and each thing takes away from what can be seen of the vehicles
-behind it.
+how high the camera stands, and the other vehicles find places on them. Then everything is painted from far to near, and
+each thing takes away from what can be seen of the vehicles behind it.
 
 Conventions: boxes are xyxy in pixels, at pixel edges (width = x2 - x1). Places inside this module are pixels of the
 enlarged picture before the camera is tilted (see `pen`). Lesson 02.
