@@ -1,4 +1,5 @@
-"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs, check them.
+"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs, check them, make
+the exercises.
 
 Nothing heavy is imported before a command needs it, so that `doctor` can report what is missing.
 """
@@ -95,6 +96,22 @@ def lint(numbers: Numbers = None) -> None:
 
     _end("\n".join(sentence for path in _lessons(numbers) for sentence in lessons.look_over(path, CHECKOUT)))
     typer.echo("in good order")
+
+
+@app.command()
+def release(
+    numbers: Numbers = None,
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="notebooks/exercises by default.")] = None,
+) -> None:
+    """Make the notebooks of the exercises from notebooks/instructor/ and frcnn_lessons/exercises/."""
+    from frcnn_lessons.course import book, lessons
+
+    try:
+        notebooks = lessons.lessons_folder(CHECKOUT)
+        for path in book.release(notebooks / "instructor", to or notebooks / "exercises", numbers or ()):
+            typer.echo(path.name)
+    except (book.BookError, lessons.LessonError) as error:
+        _end(str(error))
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:
