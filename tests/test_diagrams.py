@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from frcnn_lessons import plots
 from frcnn_lessons.course import diagrams
-from frcnn_lessons.course.results import Result
+from frcnn_lessons.course.results import DETECTORS, Result
 
 pytestmark = pytest.mark.usefixtures("without_a_window")
 
@@ -75,7 +75,7 @@ def test_the_gradient_is_cut_on_the_way_from_the_proposals_to_the_head():
     assert abs(end[0] - stops["head"][0]) < 1.7
 
 
-LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "10"}
+LESSON_OF = DETECTORS
 
 
 def bars(ax):
