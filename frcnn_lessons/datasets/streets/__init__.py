@@ -1,6 +1,6 @@
 """The built-in data set: street scenes with buses, trucks and cars seen from the side, drawn by this package."""
 
-from frcnn_lessons.datasets.streets.dataset import SAMPLE, jpeg, prepare, write
+from frcnn_lessons.datasets.streets.dataset import FIRST_LOOK, SAMPLE, jpeg, prepare, write
 from frcnn_lessons.datasets.streets.scenes import CLASSES, SPLITS, Scene, Vehicle, render
 
-__all__ = ["CLASSES", "SAMPLE", "SPLITS", "Scene", "Vehicle", "jpeg", "prepare", "render", "write"]
+__all__ = ["CLASSES", "FIRST_LOOK", "SAMPLE", "SPLITS", "Scene", "Vehicle", "jpeg", "prepare", "render", "write"]
