@@ -9,7 +9,7 @@ from frcnn_lessons.rpn import RPNSettings
 from frcnn_lessons.schedule import Settings
 
 # For the street scenes with `backbones.efficientnet_lite0`, found by trying. Vehicles lie and are 14 to 150 pixels
-# large, four a scene at most: few anchors and regions are enough. At an IoU of 0.7 nearly half of them would have no
+# large, four a scene at most: few anchors and regions are enough. At an IoU of 0.7 more than half would have no
 # anchor but their best one. Not the paper's are RoI align (a cell is 16 pixels, some cars are 30) and, as torchvision
 # has both, that it is not `aligned` and that anchors across the border are trained on: so we can be compared with it.
 STREETS_RPN = RPNSettings(

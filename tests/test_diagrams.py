@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from frcnn_lessons import plots
 from frcnn_lessons.course import diagrams
-from frcnn_lessons.course.results import Result
+from frcnn_lessons.course.results import DETECTORS, Result
 
 pytestmark = pytest.mark.usefixtures("without_a_window")
 
@@ -75,7 +75,7 @@ def test_the_gradient_is_cut_on_the_way_from_the_proposals_to_the_head():
     assert abs(end[0] - stops["head"][0]) < 1.7
 
 
-LESSON_OF = {"R-CNN": "05", "SPPNet": "06", "Fast R-CNN": "07", "Faster R-CNN": "10"}
+LESSON_OF = DETECTORS
 
 
 def bars(ax):
@@ -85,8 +85,8 @@ def bars(ax):
 
 def test_the_summary_shows_what_was_measured_and_where_the_rest_comes_from():
     measured = {
-        "R-CNN": Result("R-CNN", 0.7, 46, 0.3, 0.1),
-        "Faster R-CNN": Result("Faster R-CNN", 0.9, 50, 0.02, 0.01),
+        "R-CNN": Result("R-CNN", 0.7, 46, 0.3, 0.1, 200, "–"),
+        "Faster R-CNN": Result("Faster R-CNN", 0.9, 50, 0.02, 0.01, 200, "5"),
     }
     score, training, image = diagrams.course_summary(measured, LESSON_OF).axes[:3]
     assert bars(score) == [(0, 0.7), (3, 0.9)]
@@ -95,14 +95,14 @@ def test_the_summary_shows_what_was_measured_and_where_the_rest_comes_from():
     assert in_milliseconds == [(0, 300), (3, 20), (0, 200), (3, 10)], "in all, then without proposals"
     for ax in (score, training, image):
         missing = {round(text.get_position()[1]): text.get_text() for text in ax.texts if "lesson" in text.get_text()}
-        assert missing == {1: "run lesson 06", 2: "run lesson 07"}
+        assert missing == {1: "run lesson 06", 2: "run lesson 07", 4: "run lesson 11"}
 
 
 def test_the_summary_of_nothing_still_shows_the_papers():
     axes = diagrams.course_summary({}, LESSON_OF).axes
     assert [len(ax.patches) for ax in axes[:3]] == [0, 0, 0]
-    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (3, 69.9)]
-    assert [text.get_text() for text in axes[4].texts if "published" in text.get_text()] == ["not published"]
+    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (4, 69.9)]
+    assert [text.get_text() for text in axes[4].texts if "published" in text.get_text()] == ["not published"] * 2
 
 
 def test_the_four_steps_show_as_fixed_what_four_step_training_freezes():

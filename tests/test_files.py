@@ -171,7 +171,7 @@ def test_a_course_folder_that_cannot_be_written_names_the_setting(place, tmp_pat
     folder = place(tmp_path)
     monkeypatch.setenv("FRCNN_LESSONS_DATA", str(folder))
     monkeypatch.setattr(streets.dataset, "write", lambda *_: pytest.fail("seconds of drawing, for nothing"))
-    for write in (streets.prepare, lambda: results.record(results.Result("R-CNN", 0.5, 1.0, 1.0, 0.5))):
+    for write in (streets.prepare, lambda: results.record(results.Result("R-CNN", 0.5, 1.0, 1.0, 0.5, 300, "–"))):
         with pytest.raises(OSError, match="set the environment variable FRCNN_LESSONS_DATA to a folder") as refusal:
             write()
         assert str(refusal.value).startswith(f"{folder}: ")

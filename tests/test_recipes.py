@@ -25,7 +25,7 @@ def test_the_anchors_fit_the_vehicles_and_the_lower_threshold_has_a_reason():
     assert len(best) > 15
     share = {iou: sum(value >= iou for value in best) / len(best) for iou in (0.5, STREETS_RPN.foreground_iou, 0.7)}
     assert share[0.5] > 0.9, "shapes and sizes fit the vehicles"
-    assert share[STREETS_RPN.foreground_iou] > 2 * share[0.7], "the reason why the paper's threshold was lowered"
+    assert share[STREETS_RPN.foreground_iou] > 1.4 * share[0.7], "the reason why the paper's threshold was lowered"
 
 
 def test_torchvision_can_be_told_all_of_it():

@@ -1,4 +1,5 @@
-"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs, check them.
+"""The command `frcnn-lessons`: look whether the course can run, open it, run it, store its outputs, check them, make
+the exercises.
 
 Nothing heavy is imported before a command needs it, so that `doctor` can report what is missing.
 """
@@ -112,6 +113,22 @@ def table() -> None:
         rows[detector] = reference.measure(detector, data)
         typer.echo(f"{detector:26}AP50 {rows[detector].ap50:.3f}{rows[detector].training_seconds:6.0f} s")
     results.write(rows, results.REFERENCE)
+
+
+@app.command()
+def release(
+    numbers: Numbers = None,
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="notebooks/exercises by default.")] = None,
+) -> None:
+    """Make the notebooks of the exercises from notebooks/instructor/ and frcnn_lessons/exercises/."""
+    from frcnn_lessons.course import book, lessons
+
+    try:
+        notebooks = lessons.lessons_folder(CHECKOUT)
+        for path in book.release(notebooks / "instructor", to or notebooks / "exercises", numbers or ()):
+            typer.echo(path.name)
+    except (book.BookError, lessons.LessonError) as error:
+        _end(str(error))
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:

@@ -3,7 +3,7 @@
 Lesson 02.
 """
 
-from frcnn_lessons.datasets.streets.dataset import SAMPLE, jpeg, prepare, write
+from frcnn_lessons.datasets.streets.dataset import FIRST_LOOK, SAMPLE, jpeg, prepare, write
 from frcnn_lessons.datasets.streets.scenes import CLASSES, SPLITS, Scene, Vehicle, render
 
-__all__ = ["CLASSES", "SAMPLE", "SPLITS", "Scene", "Vehicle", "jpeg", "prepare", "render", "write"]
+__all__ = ["CLASSES", "FIRST_LOOK", "SAMPLE", "SPLITS", "Scene", "Vehicle", "jpeg", "prepare", "render", "write"]

@@ -4,21 +4,23 @@ The street scenes are drawn four times too large, without anti-aliasing, and shr
 and the mask of an object agrees with its picture to the quarter of a pixel.
 
 Units: metres for shapes (x to the right from the object's left end, y up from the ground), pixels of the enlarged
-picture for places. Colours are RGB, 0..255. Lesson 02.
+picture for places, as a level camera sees them: a canvas alone knows its tilt. Colours are RGB, 0..255. Lesson 02.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import cos, sin
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 Colour = tuple[int, int, int]
 Points = Sequence[tuple[float, float]]
 
 ENLARGED = 4  # the picture is drawn this many times too large
 _SUBPIXEL_BITS = 4  # OpenCV takes coordinates as fixed-point numbers with this many binary places
+ONE = 1 << _SUBPIXEL_BITS  # a pixel in those numbers
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -58,25 +60,51 @@ class Canvas:
         picture: (H, W, 3), RGB, drawn on in place.
         light: what daylight leaves of red, green and blue; (1, 1, 1) at noon.
         air: the colour that far things fade into.
+        tilt: of the camera, in radians; the street turns clockwise about the middle of the picture.
         mask: (H, W), 255 where something was drawn since `start_mask`.
+        corners: (n, 2) of each thing drawn since then, in pixels times `ONE`, outside the picture too.
     """
 
     picture: UInt8[np.ndarray, "H W 3"]
     light: tuple[float, float, float]
     air: Colour
+    tilt: float = 0.0
     mask: UInt8[np.ndarray, "H W"] = field(init=False)
+    corners: list[Int32[np.ndarray, "n 2"]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with an empty mask."""
         self.mask = np.zeros(self.picture.shape[:2], dtype=np.uint8)
+        self.corners = []
 
     def start_mask(self) -> None:
         """Forget what was drawn so far."""
-        self.mask = np.zeros_like(self.mask)
+        self.mask[:] = 0
+        self.corners = []
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """x1, y1, x2, y2 of all that the camera can see of the level street: fill it, and no corner stays empty."""
+        height, width = self.mask.shape
+        more_x, more_y = 1 + height / 2 * abs(sin(self.tilt)), 1 + width / 2 * abs(sin(self.tilt))
+        return -more_x, -more_y, width + more_x, height + more_y
+
+    def turned(self, x: float, y: float) -> tuple[float, float]:
+        """Where the tilted camera sees a place of the level street."""
+        height, width = self.mask.shape
+        x, y = x - width / 2, y - height / 2
+        return width / 2 + cos(self.tilt) * x - sin(self.tilt) * y, height / 2 + sin(self.tilt) * x + cos(self.tilt) * y
+
+    def leaves_picture(self) -> bool:
+        """Whether something drawn since `start_mask` goes on beyond the border, by a pixel of the final picture."""
+        height, width = self.mask.shape
+        corners = np.concatenate(self.corners) / ONE
+        return bool((corners < -ENLARGED).any() or (corners > (width + ENLARGED, height + ENLARGED)).any())
 
     def shadow(self, x: float, y: float, half_width: float, half_height: float, strength: float = 0.5) -> None:
         """Darken a soft ellipse around (x, y), all in pixels; it counts as ground, not as part of an object."""
         height, width = self.mask.shape
+        x, y = self.turned(x, y)
         left, right = max(0, int(x - half_width)), min(width, int(x + half_width) + 1)
         top, bottom = max(0, int(y - half_height)), min(height, int(y + half_height) + 1)
         if left >= right or top >= bottom:
@@ -114,14 +142,16 @@ class Pen:
         self, canvas: Canvas, x: float, y: float, scale: float, mirrored_length: float | None = None, haze: float = 0.0
     ) -> None:
         self.canvas = canvas
-        self.x, self.y, self.scale, self.haze = x, y, scale, haze
-        self.mirrored_length = mirrored_length
+        self.scale, self.haze = scale, haze
+        step = scale if mirrored_length is None else -scale  # pixels to the right for a metre along the object
+        left_end = x if mirrored_length is None else x + mirrored_length * scale
+        self._origin = tuple(ONE * place for place in canvas.turned(left_end, y))
+        self._along = ONE * step * cos(canvas.tilt), ONE * step * sin(canvas.tilt)
+        self._up = ONE * scale * sin(canvas.tilt), -ONE * scale * cos(canvas.tilt)
 
     def _pixel(self, x: float, y: float) -> tuple[int, int]:
-        if self.mirrored_length is not None:
-            x = self.mirrored_length - x
-        one = 1 << _SUBPIXEL_BITS
-        return round((self.x + x * self.scale) * one), round((self.y - y * self.scale) * one)
+        (x0, y0), (along_x, along_y), (up_x, up_y) = self._origin, self._along, self._up
+        return round(x0 + x * along_x + y * up_x), round(y0 + x * along_y + y * up_y)
 
     def _seen(self, colour: Colour, glows: bool) -> tuple[int, int, int]:
         """What a colour looks like in the canvas's light and through its air."""
@@ -132,6 +162,7 @@ class Pen:
     def shape(self, points: Points, colour: Colour, glows: bool = False) -> None:
         """Fill a polygon."""
         corners = np.array([self._pixel(x, y) for x, y in points], dtype=np.int32)
+        self.canvas.corners.append(corners)
         cv2.fillPoly(self.canvas.picture, [corners], self._seen(colour, glows), cv2.LINE_8, _SUBPIXEL_BITS)
         cv2.fillPoly(self.canvas.mask, [corners], 255, cv2.LINE_8, _SUBPIXEL_BITS)
 
@@ -169,8 +200,9 @@ class Pen:
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, glows: bool = False) -> None:
         """Fill a circle."""
-        size = round(radius * self.scale * (1 << _SUBPIXEL_BITS))
+        size = round(radius * self.scale * ONE)
         centre = self._pixel(x, y)
+        self.canvas.corners.append(np.array([centre], dtype=np.int32) + size * np.array([[-1, -1], [1, 1]], np.int32))
         cv2.circle(self.canvas.picture, centre, size, self._seen(colour, glows), -1, cv2.LINE_8, _SUBPIXEL_BITS)
         cv2.circle(self.canvas.mask, centre, size, 255, -1, cv2.LINE_8, _SUBPIXEL_BITS)
 

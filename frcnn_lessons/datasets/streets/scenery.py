@@ -6,6 +6,7 @@ to stand in front of one (lamp posts, trees, signs, people). It shares its paint
 Units as in `pen`: metres for things, pixels of the enlarged picture for places. Lesson 02.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -76,10 +77,11 @@ def sky(canvas: Canvas, weather: Weather, horizon: float, rng: np.random.Generat
 
 def hills(canvas: Canvas, horizon: float, weather: Weather, grass: Colour, rng: np.random.Generator) -> None:
     """Two ridges, the far one paler; sometimes a skyline of towers instead of the far one."""
-    height, width = canvas.mask.shape
+    left, _, right, _ = canvas.extent
+    height, width = canvas.mask.shape[0], right - left
     for distance in (1.0, 0.6):
         haze = min(0.95, (0.55 + weather.haze) * distance)
-        pen = Pen(canvas, 0, horizon, 1, haze=haze)
+        pen = Pen(canvas, left, horizon, 1, haze=haze)
         rise = float(rng.uniform(0.05, 0.16)) * height * distance
         if distance == 1.0 and rng.random() < 0.5:
             x = 0.0
@@ -176,32 +178,45 @@ def _ground_floor(pen: Pen, rng: np.random.Generator, width: float, wall: Colour
 
 
 def road(
-    canvas: Canvas, kerb: float, bottom: float, lanes: list[float], scale: float, rng: np.random.Generator
+    canvas: Canvas, back: float, lanes: Sequence[tuple[float, float]], beyond: Colour, rng: np.random.Generator
 ) -> None:
-    """Pavement, kerb and asphalt from y = kerb to y = bottom, dashed lines between the lanes' baselines."""
-    height, width = canvas.mask.shape
+    """Two pavements and the asphalt between them, dashed lines between the lanes.
+
+    Args:
+        back: y at which the far pavement begins.
+        lanes: baseline of each and pixels a metre on it, far to near.
+        beyond: colour of the ground on this side of the near pavement.
+    """
+    left, _, right, end = canvas.extent
+    (kerb, bottom), (far_scale, near_scale) = edges(lanes), (lanes[0][1], lanes[-1][1])
     stone = mix((190, 184, 174), (150, 148, 148), float(rng.random()))
     asphalt = mix((104, 106, 112), (72, 74, 82), float(rng.random()))
     pen = Pen(canvas, 0, 0, 1)
-    pen.box(0, -kerb, width, -kerb + 1.3 * scale, stone)
-    slab = 1.1 * scale
-    for x in np.arange(-slab + rng.uniform(0, slab), width, slab):
-        pen.line([(float(x), -kerb), (float(x) + 0.3 * slab, -kerb + 1.3 * scale)], 2, darker(stone, 0.9))
-    pen.box(0, -bottom, width, -kerb, asphalt)
-    steps = np.linspace(0, 1, 8)
-    for far, near in pairwise(steps):  # nearer asphalt is a little lighter
-        y1, y2 = kerb + far * (bottom - kerb), kerb + near * (bottom - kerb)
-        pen.box(0, -float(y2), width, -float(y1), lighter(asphalt, 0.12 * float(near)))
-    pen.box(0, -kerb - 0.22 * scale, width, -kerb, lighter(stone, 0.25))
-    pen.box(0, -kerb - 0.3 * scale, width, -kerb - 0.22 * scale, darker(asphalt, 0.7))
-    dash = 2.2 * scale
-    for upper, lower in pairwise(lanes):
-        y = upper + 0.35 * (lower - upper)
-        for x in np.arange(-dash + rng.uniform(0, dash), width, 1.9 * dash):
+
+    def stripe(upper: float, lower: float, colour: Colour) -> None:
+        pen.box(left, -lower, right, -upper, colour)
+
+    stripe(back, kerb, stone)
+    slab = 1.1 * far_scale
+    for x in np.arange(left - slab + rng.uniform(0, slab), right, slab):
+        pen.line([(float(x), -kerb), (float(x) + 0.25 * (kerb - back), -back)], 2, darker(stone, 0.9))
+    for far, near in pairwise(np.linspace(0, 1, 8).tolist()):  # nearer asphalt is a little lighter
+        stripe(kerb + far * (bottom - kerb), kerb + near * (bottom - kerb), lighter(asphalt, 0.12 * near))
+    stripe(kerb, kerb + 0.22 * far_scale, lighter(stone, 0.25))
+    stripe(kerb + 0.22 * far_scale, kerb + 0.3 * far_scale, darker(asphalt, 0.7))
+    for (upper, scale), (lower, _) in pairwise(lanes):
+        y, dash = upper + 0.35 * (lower - upper), 2.2 * scale
+        for x in np.arange(left - dash + rng.uniform(0, dash), right, 1.9 * dash):
             pen.box(float(x), -y, float(x) + dash, -y + 0.14 * scale, (232, 230, 222))
-    if bottom < height:  # the near pavement
-        pen.box(0, -height, width, -bottom, stone)
-        pen.box(0, -bottom - 0.25 * scale, width, -bottom, lighter(stone, 0.3))
+    stripe(bottom, bottom + 1.6 * near_scale, stone)
+    stripe(bottom, bottom + 0.25 * near_scale, lighter(stone, 0.3))
+    stripe(bottom + 1.6 * near_scale, end, beyond)
+
+
+def edges(lanes: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a road's asphalt begins and ends, as y in the picture; `lanes` as for `road`."""
+    (far, far_scale), (near, near_scale) = lanes[0], lanes[-1]
+    return far - 0.6 * far_scale, near + 0.45 * near_scale
 
 
 def tree(pen: Pen, rng: np.random.Generator) -> None:

@@ -202,7 +202,8 @@ def _cab(pen: Pen, rng: np.random.Generator, start: float, length: float, colour
 
 def _truck(pen: Pen, rng: np.random.Generator, length: float, height: float) -> None:
     """A cab in front, a gap, and cargo on a chassis: a box, a tank, a tipper, a flatbed or a container."""
-    colour, cargo = paint(rng), paint(rng)
+    colour = paint(rng)
+    cargo = colour if rng.random() < 0.6 else paint(rng)  # many firms paint both alike
     cab = length - float(rng.uniform(1.9, 2.2))
     end = cab - 0.25  # daylight shows between cargo and cab
     pen.box(0.1, 0.62, length - 0.4, 0.9, DARK)

@@ -1,0 +1,8 @@
+"""All exercises, lesson by lesson."""
+
+from frcnn_lessons.exercises import boxes_and_iou
+from frcnn_lessons.exercises.description import Exercise
+
+LESSONS: tuple[tuple[Exercise, ...], ...] = (boxes_and_iou.EXERCISES,)
+
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}

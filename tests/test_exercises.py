@@ -1,0 +1,218 @@
+"""Every exercise keeps what it promises: right answers pass, known wrong ones are refused and recognised.
+
+What is counted is printed at the end of each test (`pytest -s`).
+"""
+
+import dataclasses
+import functools
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from frcnn_lessons import boxes
+from frcnn_lessons.exercises import checking
+from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
+from frcnn_lessons.exercises.comparing import difference, plain
+from frcnn_lessons.exercises.description import NOT_SAID, Exercise, Impostor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ALL = [
+    *((exercise.name, exercise) for exercise in EXERCISES.values()),
+    *((f"{e.name}-{v.name}", e.variant(v.name)) for e in EXERCISES.values() for v in e.variants),
+]
+CHECKED = [pytest.param(exercise, id=name) for name, exercise in ALL if exercise.kind != "explain"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@functools.cache
+def told(exercise: Exercise, impostor: Impostor) -> checking.Report:
+    """What a student hears who gives the known wrong answer."""
+    return checking.judge(exercise, value_of(exercise, exercise.function_of(impostor)))
+
+
+def value_of(exercise: Exercise, function):
+    """What a student would hand in: the function, or the value where one is asked for."""
+    return function() if exercise.asks_for_a_value else function
+
+
+@pytest.mark.parametrize("exercise", CHECKED)
+def test_the_reference_gives_what_was_worked_out_by_hand_and_full_marks(exercise):
+    said = [case for case in exercise.cases if case.gives is not NOT_SAID]
+    for case in said:
+        arguments = case.fresh_inputs()
+        function, *arguments = [exercise.right_function, *arguments]
+        answer = case.experiment(function, *arguments) if case.experiment else function(*arguments)
+        assert difference(plain(case.gives), plain(answer), exercise.tolerance, exercise.any_order) is None, case.label
+    assert said or exercise.asks_for_a_value, "no case states its answer"
+    report = checking.judge(exercise, value_of(exercise, exercise.right_function))
+    assert report.verdict == "right", report.sentences
+    assert all(passed == count for passed, count in report.passed.values())
+
+
+@pytest.mark.parametrize("exercise", CHECKED)
+def test_the_stub_gets_nothing_and_no_error(exercise, tmp_path):
+    cell = tmp_path / "cell.py"  # a function of a notebook has a source, too
+    cell.write_text(exercise.starting_point)
+    names = dict(inspect.unwrap(exercise.reference).__globals__) if exercise.given else {}
+    exec(compile(exercise.starting_point, cell, "exec"), names)
+    assert checking.judge(exercise, names[exercise.name]).verdict == "not attempted"
+
+
+@pytest.mark.parametrize("exercise", CHECKED)
+def test_every_impostor_is_refused_on_paper_and_told_from_the_others(exercise):
+    for impostor in exercise.impostors:
+        report = told(exercise, impostor)
+        is_given = impostor.name == exercise.given
+        assert report.verdict == ("not attempted" if is_given else "not yet"), impostor.name
+        assert report.case is None or report.case.group == "on paper", f"{impostor.name}: {report.case.label}"
+        assert len(report.sentences) <= 3, report.sentences
+    answers = {impostor.name: checking.answers_of(exercise, impostor) for impostor in exercise.impostors}
+    for (a, of_a), (b, of_b) in itertools.combinations(answers.items(), 2):
+        assert not all(checking.alike(exercise, x, y) for x, y in zip(of_a, of_b, strict=True)), f"{a} and {b}"
+
+
+def test_nine_in_ten_impostors_get_their_own_hint():
+    own, others = 0, []
+    for name, exercise in ALL:
+        for impostor in exercise.impostors:
+            report = told(exercise, impostor)
+            is_told = report.mistake == impostor.name and (impostor.hint in report.sentences or not impostor.hint)
+            told_as_given = impostor.name == exercise.given and report.mistake == impostor.name
+            if is_told or told_as_given:
+                own += 1
+            else:
+                others.append(f"{name}: {impostor.name} (told: {report.mistake or 'nothing'})")
+    print(f"\n{own} impostors get their own hint, {len(others)} do not: {others}")
+    assert own >= 9 * len(others), others
+
+
+def test_counts():
+    kinds: dict[str, int] = {}
+    for exercise in EXERCISES.values():
+        kinds[exercise.kind] = kinds.get(exercise.kind, 0) + 1
+    core = sum(exercise.core for exercise in EXERCISES.values())
+    impostors = sum(len(exercise.impostors) for exercise in EXERCISES.values())
+    two = sum(exercise.core and len(exercise.variants) >= 2 for exercise in EXERCISES.values())
+    print(
+        f"\n{len(EXERCISES)} exercises, {core} core: {kinds}; {impostors} impostors; {two} core ones with two variants"
+    )
+    assert len({exercise.number for exercise in EXERCISES.values()}) == len(EXERCISES), "two have the same number"
+    for exercise in EXERCISES.values():
+        assert len(exercise.hints) == 3, exercise.name
+        assert exercise.name == exercise.name.lower()
+        if exercise.kind == "explain":
+            assert exercise.guide, exercise.name
+            assert exercise.answer, exercise.name
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson[0].number[:2])
+def test_every_goal_of_a_lesson_is_covered(lesson):
+    (path,) = (ROOT / "notebooks").glob(f"{lesson[0].number[:2]}_*.ipynb")
+    title = nbformat.read(path, 4).cells[0].source
+    goals = re.findall(r"^- ", title.lower().partition("you will be able to")[2], re.MULTILINE)
+    covered = {goal for exercise in lesson for goal in exercise.goals}
+    assert covered == set(range(1, len(goals) + 1))
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(ValueError, match="has no variant 'zyx'; it has xywh, half_sizes"):
+        EXERCISES["iou_one_cxcywh"].variant("zyx")
+
+
+# --- odd right answers -------------------------------------------------------------------------------------------
+
+
+def iou_one_cxcywh(box, others):  # plain Python, a list of numbers
+    cx, cy, w, h = (float(number) for number in box)
+    answer = []
+    for ox, oy, ow, oh in others.tolist():
+        wide = min(cx + w / 2, ox + ow / 2) - max(cx - w / 2, ox - ow / 2)
+        high = min(cy + h / 2, oy + oh / 2) - max(cy - h / 2, oy - oh / 2)
+        shared = max(wide, 0) * max(high, 0)
+        answer.append(shared / (w * h + ow * oh - shared))
+    return answer
+
+
+def deltas_to_one(gt, anchors):  # NumPy in double precision, column by column
+    a, g = anchors.numpy().astype(np.float64), gt.numpy().astype(np.float64)
+    w, h = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1]
+    dx = ((g[0] + g[2]) - (a[:, 0] + a[:, 2])) / 2 / w
+    dy = ((g[1] + g[3]) - (a[:, 1] + a[:, 3])) / 2 / h
+    return np.stack([dx, dy, np.log(g[2] - g[0]) - np.log(w), np.log(g[3] - g[1]) - np.log(h)], axis=1)
+
+
+def decode_classes(deltas, anchors, weights=(10, 10, 5, 5)):  # class by class, with the course's own function
+    by_class = [boxes.decode(deltas[:, c], anchors, weights) for c in range(deltas.shape[1])]
+    return torch.stack(by_class, dim=1)
+
+
+def nms_with_a_hole(candidates, scores, threshold):  # torchvision, a tensor
+    return torchvision.ops.nms(candidates, scores, threshold)
+
+
+def soft_nms(candidates, scores, threshold=0.3, min_score=0.05):  # boxes taken are marked by a score of -1
+    scores = scores.double().numpy().copy()
+    overlaps = boxes.iou(candidates, candidates).numpy()
+    taken, then = [], []
+    for _ in range(len(scores)):
+        best = int(scores.argmax())
+        if scores[best] < min_score:
+            break
+        taken.append(best)
+        then.append(float(scores[best]))
+        scores[best] = -1
+        lower = (overlaps[best] > threshold) & (scores >= 0)
+        scores[lower] *= 1 - overlaps[best][lower]
+    return taken, then
+
+
+def catch_iou(iou):  # random boxes against torchvision, and none
+    draw = torch.Generator().manual_seed(0)
+    corner = 20 * torch.rand(9, 2, generator=draw)
+    a = torch.cat([corner, corner + 5], dim=1)
+    a[0] = torch.tensor([0, 0, 40, 40])
+    kept = a.clone()
+    got = torch.as_tensor(iou(a, a[:4].clone())).float()
+    none = torch.as_tensor(iou(a[:0], a[:4]))
+    right = torchvision.ops.box_iou(kept, kept[:4])
+    return not (
+        torch.equal(a, kept) and got.shape == right.shape and torch.allclose(got, right) and none.shape == (0, 4)
+    )
+
+
+def ciou_pairs(a, b):  # torchvision's loss
+    return 1 - torchvision.ops.complete_box_iou_loss(a, b)
+
+
+REWRITTEN = [
+    *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
+]
+
+
+@pytest.mark.usefixtures("unchecked")  # the shape checker draws random numbers
+@pytest.mark.parametrize("function", REWRITTEN, ids=lambda function: function.__name__)
+def test_a_right_answer_in_another_style_is_accepted(function):
+    exercise = dataclasses.replace(EXERCISES[function.__name__], forbidden=())
+    report = checking.judge(exercise, function)
+    assert report.verdict == "right", report.sentences
+
+
+def test_another_right_picture_is_accepted():
+    report = checking.judge(EXERCISES["place_the_box"], {"a": [2, 3, 6, 8], "b": (2, 6, 6, 7), "c": (4, 4, 5, 8)})
+    assert report.sentences[:2] == ["Not yet, c: IoU with the truth.", "Expected 0.25, got 0.1111."]
+    report = checking.judge(EXERCISES["place_the_box"], {"a": [2, 3, 6, 8], "b": (2, 6, 6, 7), "c": (3, 3, 5, 5)})
+    assert report.verdict == "right", report.sentences
+
+
+def test_every_function_is_rewritten_once():
+    written = {name for name, exercise in EXERCISES.items() if exercise.reference is not None}
+    assert {function.__name__ for function in REWRITTEN} == written
