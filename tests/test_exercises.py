@@ -193,8 +193,64 @@ def ciou_pairs(a, b):  # torchvision's loss
     return 1 - torchvision.ops.complete_box_iou_loss(a, b)
 
 
+def context_box(regions, size, padding, square=False):  # region by region, with NumPy
+    answer = np.zeros((len(regions), 4))
+    for row, (x1, y1, x2, y2) in enumerate(regions.numpy().astype(np.float64)):
+        wide, high = (max(x2 - x1, y2 - y1),) * 2 if square else (x2 - x1, y2 - y1)
+        more = 0.5 * size / (size - 2 * padding)
+        answer[row] = (
+            (x1 + x2) / 2 - more * wide,
+            (y1 + y2) / 2 - more * high,
+            (x1 + x2) / 2 + more * wide,
+            (y1 + y2) / 2 + more * high,
+        )
+    return answer
+
+
+def svm_targets(overlap, is_object):  # a list of whole numbers
+    return [1 if own else -1 if iou < 0.3 else 0 for iou, own in zip(overlap.tolist(), is_object.tolist(), strict=True)]
+
+
+def mine(margins, taken, add_above=-1.0, drop_below=-1.2):  # one by one, a list and a tensor
+    who = [m > add_above or (t and not m < drop_below) for m, t in zip(margins.tolist(), taken.tolist(), strict=True)]
+    return who, (torch.as_tensor(who, dtype=torch.bool) & (margins > add_above) & ~taken).sum()
+
+
+def ridge(x, t, penalty):  # a column of ones with hardly any penalty, in double precision
+    wide = np.concatenate([x.numpy().astype(np.float64), np.ones((len(x), 1))], axis=1)
+    punished = np.diag([float(penalty)] * x.shape[1] + [1e-12])
+    both = np.linalg.solve(wide.T @ wide + punished, wide.T @ t.numpy().astype(np.float64))
+    return both[:-1], both[-1]
+
+
+def regression_examples(regions, gt, labels, label, min_iou=0.6):  # region by region, deltas by hand
+    chosen, deltas = [], []
+    for region in regions:
+        overlaps = [boxes.iou(region[None], one[None]).item() if k == label else -1 for one, k in zip(gt, labels)]  # noqa: B905
+        if max(overlaps) > min_iou:
+            g, (w, h) = gt[int(np.argmax(overlaps))], region[2:] - region[:2]
+            chosen.append(region)
+            way = (g[:2] + g[2:] - region[:2] - region[2:]) / 2 / torch.stack([w, h])
+            deltas.append(torch.cat([way, ((g[2:] - g[:2]) / torch.stack([w, h])).log()]))
+    return chosen, deltas
+
+
+def three_kinds(labels, overlap, counts, generator):  # random numbers that are sorted, lists
+    order = torch.rand(len(labels), generator=generator).argsort().tolist()
+    positive = [i for i in order if labels[i] > 0][: counts[0]]
+    hard = [i for i in order if labels[i] == 0 and overlap[i] >= 0.1][: counts[1]]
+    easy = [i for i in order if labels[i] == 0 and overlap[i] < 0.1]
+    return [positive, hard, easy[: counts[2] + counts[1] - len(hard)]]
+
+
+def as_the_network_knows_it(pixels, mean, std):  # NumPy, channels last until the end
+    image = (pixels.numpy() / 255.0 - mean.numpy()) / std.numpy()
+    return np.moveaxis(image, 2, 0)[None]
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
+    *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
 ]
 
 
