@@ -248,9 +248,66 @@ def as_the_network_knows_it(pixels, mean, std):  # NumPy, channels last until th
     return np.moveaxis(image, 2, 0)[None]
 
 
+def bin_edges(first, last, bins, limit):  # whole numbers only, a table
+    length = last + 1 - first if last >= first else 1
+    starts = first + np.arange(bins) * length // bins
+    ends = first - (-(np.arange(bins) + 1) * length // bins)
+    return np.stack([starts, ends], axis=1).clip(0, limit)
+
+
+def roi_average_pool(features, region, stride, bins):  # cell by cell, NumPy
+    maps, (C, H, W) = features.numpy(), features.shape
+    x1, y1, x2, y2 = np.floor(region.numpy().astype(np.float64) / stride + 0.5).astype(int)
+    high, wide = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+    answer = np.zeros((C, *bins))
+    for p, q in itertools.product(range(bins[0]), range(bins[1])):
+        rows = [y1 + y for y in range(high) if (y + 1) * bins[0] > p * high and y * bins[0] < (p + 1) * high]
+        columns = [x1 + x for x in range(wide) if (x + 1) * bins[1] > q * wide and x * bins[1] < (q + 1) * wide]
+        inside = [maps[:, y, x] for y in rows for x in columns if 0 <= y < H and 0 <= x < W]
+        if inside:
+            answer[:, p, q] = np.mean(inside, axis=0)
+    return answer
+
+
+def roi_average_backward(gradient, region, stride, size):  # what each bin would be for a map with a single 1
+    one = torch.zeros(size[0] * size[1], size[0] * size[1]).fill_diagonal_(1).view(-1, *size)
+    shares = torch.as_tensor(roi_average_pool(one, region, stride, tuple(gradient.shape[1:]))).float()  # (H*W, P, Q)
+    return torch.einsum("cpq,kpq->ck", gradient, shares).view(-1, *size)
+
+
+def bilinear(cells, x, y):  # a mean of all cells, weighted by a hat
+    padded = np.pad(cells.numpy().astype(np.float64), 1, mode="edge")
+    rows, columns = np.arange(padded.shape[0]) - 0.5, np.arange(padded.shape[1]) - 0.5
+    return np.clip(1 - abs(rows - y), 0, 1) @ padded @ np.clip(1 - abs(columns - x), 0, 1)
+
+
+def region_cells(relative, height, width):  # whole numbers in an array
+    ends = np.array(relative) * [width, height, width, height]
+    return np.concatenate([np.floor(ends[:2]), np.ceil(ends[2:])]).astype(int)
+
+
+def best_scale(regions, scales):  # region by region, a list
+    differences = [
+        [abs((x2 - x1) * s * (y2 - y1) * s - 224 * 224) for s in scales] for x1, y1, x2, y2 in regions.tolist()
+    ]
+    return [row.index(min(row)) for row in differences]
+
+
+def catch_roi_pool(pool):  # torchvision on random maps that are not square
+    draw = torch.Generator().manual_seed(0)
+    features = torch.rand(1, 3, 5, 9, generator=draw)
+    corner = 150 * torch.rand(60, 2, generator=draw) - 40
+    regions = torch.cat([corner, corner + 60 * torch.rand(60, 2, generator=draw)], dim=1)
+    regions[:9] = regions[:9].abs().div(8).floor() * 8
+    regions[:9, 2:] = regions[:9, :2] + 24
+    expected = torchvision.ops.roi_pool(features, [regions], 3, 1 / 16)
+    return not torch.allclose(pool(features, regions, 3, 16), expected)
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
+    *(bin_edges, roi_average_pool, roi_average_backward, bilinear, region_cells, best_scale, catch_roi_pool),
 ]
 
 
