@@ -3,6 +3,7 @@
 What is counted is printed at the end of each test (`pytest -s`).
 """
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -304,10 +305,103 @@ def catch_roi_pool(pool):  # torchvision on random maps that are not square
     return not torch.allclose(pool(features, regions, 3, 16), expected)
 
 
+def smooth_l1(d, beta=1.0):  # NumPy, masks
+    size = np.abs(d.numpy().astype(np.float64))
+    answer = size - beta / 2
+    answer[size < beta] = size[size < beta] ** 2 / 2 / (beta or 1)
+    return answer
+
+
+def two_task_loss(scores, deltas, labels, goals, box_weight=1.0):  # region by region, torch's own losses
+    classes, class_loss, box_loss = scores.shape[1] - 1, 0.0, 0.0
+    for row, label in enumerate(labels.tolist()):
+        class_loss += torch.nn.functional.cross_entropy(scores[row], labels[row]).item()
+        if label != classes:
+            own = deltas[row, 4 * label : 4 * label + 4]
+            box_loss += torch.nn.functional.smooth_l1_loss(own, goals[row], reduction="sum").item()
+    return [class_loss / len(labels), box_loss * box_weight / len(labels)] if len(labels) else [0, 0]
+
+
+def shared_quota(verdicts, per_image, quota, generator):  # place by place, lists
+    mixed = [torch.randperm(len(verdict), generator=generator).tolist() for verdict in verdicts]
+    front = [[row for row in rows if v[row] == 1] for rows, v in zip(mixed, verdicts, strict=True)]
+    taken = [rows[:quota] for rows in front]
+    places = sum(quota - len(rows) for rows in taken)
+    for i, rows in enumerate(front):
+        while places and len(taken[i]) < per_image and len(taken[i]) < len(rows):
+            taken[i] = rows[: len(taken[i]) + 1]
+            places -= 1
+    rest = [[row for row in rows if v[row] == 0] for rows, v in zip(mixed, verdicts, strict=True)]
+    return [[rows, back[: per_image - len(rows)]] for rows, back in zip(taken, rest, strict=True)]
+
+
+def answer_image(scores, deltas, regions, size, score_threshold=0.05, nms_iou=0.3, most=100):  # class by class
+    probability, found = scores.softmax(dim=1), []
+    for c in range(scores.shape[1] - 1):
+        of_class = boxes.decode(deltas[:, 4 * c : 4 * c + 4] / torch.tensor([10, 10, 5, 5]), regions)
+        of_class[:, 0::2] = of_class[:, 0::2].clamp(0, size[1])
+        of_class[:, 1::2] = of_class[:, 1::2].clamp(0, size[0])
+        good = (probability[:, c] >= score_threshold) & ((of_class[:, 2:] - of_class[:, :2]) >= 0.01).all(dim=1)
+        of_class, surely = of_class[good], probability[good, c]
+        kept = torchvision.ops.nms(of_class, surely, nms_iou).tolist()
+        found += [(surely[i].item(), c, of_class[i]) for i in kept]
+    found = sorted(found, key=lambda one: -one[0])[:most]
+    return [box for _, _, box in found], [label for _, label, _ in found], [score for score, _, _ in found]
+
+
+def rank_for_energy(weight, share):  # NumPy, a loop
+    values = np.linalg.svd(weight.numpy().astype(np.float64), compute_uv=False)
+    held, t = values[0] ** 2, 1
+    while held < (share - 1e-9) * (values**2).sum():
+        held, t = held + values[t] ** 2, t + 1
+    return np.int64(t)
+
+
+def cut_off(backbone, head, image, goal, learning_rate=0.1):  # the step by hand
+    both = torch.nn.Sequential(backbone, torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten(), head)
+    learning = [p for p in both.parameters() if p.requires_grad]
+    loss = torch.nn.functional.smooth_l1_loss(both(image), goal, reduction="sum")
+    for parameter, slope in zip(learning, torch.autograd.grad(loss, learning), strict=True):
+        parameter.data -= learning_rate * slope
+    return loss.detach()
+
+
+def targets_in_order(regions, fg, bg, matched, gt, gt_labels):  # row by row, lists
+    labels = [gt_labels[matched[i]].item() for i in fg] + [0] * len(bg)
+    deltas = [boxes.encode(gt[matched[i]][None], regions[i][None])[0] for i in fg] + [torch.zeros(4)] * len(bg)
+    return [regions[i] for i in [*fg, *bg]], labels, deltas
+
+
+def rows_to_targets(rows, sizes, names):  # one pass over the rows, NumPy
+    found = {image_id: ([], []) for image_id in sizes}
+    for row in rows:
+        if row["ImageID"] in found and row["LabelName"] in names:
+            height, width = sizes[row["ImageID"]]
+            x1, x2, y1, y2 = (float(row[key]) for key in ("XMin", "XMax", "YMin", "YMax"))
+            found[row["ImageID"]][0].append([x1 * width, y1 * height, x2 * width, y2 * height])
+            found[row["ImageID"]][1].append(names.index(row["LabelName"]) + 1)
+    return {key: {"labels": k, "boxes": np.array(b).reshape(-1, 4)} for key, (b, k) in found.items()}
+
+
+def validation_loss(model, batches):  # a copy of the model, all batches at once
+    theirs = copy.deepcopy(model).eval()
+    scores = torch.cat([theirs(inputs) for inputs, _ in batches])
+    return torch.nn.functional.cross_entropy(scores, torch.cat([labels for _, labels in batches]))
+
+
+def corrected_corners(regions, offsets, size):  # corner by corner, in double precision
+    answer = regions.double().clone()
+    for corner in range(4):
+        answer[:, corner] += offsets[:, corner] * size[1 - corner % 2]
+    return answer
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
     *(bin_edges, roi_average_pool, roi_average_backward, bilinear, region_cells, best_scale, catch_roi_pool),
+    *(smooth_l1, two_task_loss, shared_quota, answer_image, rank_for_energy, cut_off, targets_in_order),
+    *(rows_to_targets, validation_loss, corrected_corners),
 ]
 
 
