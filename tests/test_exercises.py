@@ -3,6 +3,7 @@
 What is counted is printed at the end of each test (`pytest -s`).
 """
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -193,8 +194,214 @@ def ciou_pairs(a, b):  # torchvision's loss
     return 1 - torchvision.ops.complete_box_iou_loss(a, b)
 
 
+def context_box(regions, size, padding, square=False):  # region by region, with NumPy
+    answer = np.zeros((len(regions), 4))
+    for row, (x1, y1, x2, y2) in enumerate(regions.numpy().astype(np.float64)):
+        wide, high = (max(x2 - x1, y2 - y1),) * 2 if square else (x2 - x1, y2 - y1)
+        more = 0.5 * size / (size - 2 * padding)
+        answer[row] = (
+            (x1 + x2) / 2 - more * wide,
+            (y1 + y2) / 2 - more * high,
+            (x1 + x2) / 2 + more * wide,
+            (y1 + y2) / 2 + more * high,
+        )
+    return answer
+
+
+def svm_targets(overlap, is_object):  # a list of whole numbers
+    return [1 if own else -1 if iou < 0.3 else 0 for iou, own in zip(overlap.tolist(), is_object.tolist(), strict=True)]
+
+
+def mine(margins, taken, add_above=-1.0, drop_below=-1.2):  # one by one, a list and a tensor
+    who = [m > add_above or (t and not m < drop_below) for m, t in zip(margins.tolist(), taken.tolist(), strict=True)]
+    return who, (torch.as_tensor(who, dtype=torch.bool) & (margins > add_above) & ~taken).sum()
+
+
+def ridge(x, t, penalty):  # a column of ones with hardly any penalty, in double precision
+    wide = np.concatenate([x.numpy().astype(np.float64), np.ones((len(x), 1))], axis=1)
+    punished = np.diag([float(penalty)] * x.shape[1] + [1e-12])
+    both = np.linalg.solve(wide.T @ wide + punished, wide.T @ t.numpy().astype(np.float64))
+    return both[:-1], both[-1]
+
+
+def regression_examples(regions, gt, labels, label, min_iou=0.6):  # region by region, deltas by hand
+    chosen, deltas = [], []
+    for region in regions:
+        overlaps = [boxes.iou(region[None], one[None]).item() if k == label else -1 for one, k in zip(gt, labels)]  # noqa: B905
+        if max(overlaps) > min_iou:
+            g, (w, h) = gt[int(np.argmax(overlaps))], region[2:] - region[:2]
+            chosen.append(region)
+            way = (g[:2] + g[2:] - region[:2] - region[2:]) / 2 / torch.stack([w, h])
+            deltas.append(torch.cat([way, ((g[2:] - g[:2]) / torch.stack([w, h])).log()]))
+    return chosen, deltas
+
+
+def three_kinds(labels, overlap, counts, generator):  # random numbers that are sorted, lists
+    order = torch.rand(len(labels), generator=generator).argsort().tolist()
+    positive = [i for i in order if labels[i] > 0][: counts[0]]
+    hard = [i for i in order if labels[i] == 0 and overlap[i] >= 0.1][: counts[1]]
+    easy = [i for i in order if labels[i] == 0 and overlap[i] < 0.1]
+    return [positive, hard, easy[: counts[2] + counts[1] - len(hard)]]
+
+
+def as_the_network_knows_it(pixels, mean, std):  # NumPy, channels last until the end
+    image = (pixels.numpy() / 255.0 - mean.numpy()) / std.numpy()
+    return np.moveaxis(image, 2, 0)[None]
+
+
+def bin_edges(first, last, bins, limit):  # whole numbers only, a table
+    length = last + 1 - first if last >= first else 1
+    starts = first + np.arange(bins) * length // bins
+    ends = first - (-(np.arange(bins) + 1) * length // bins)
+    return np.stack([starts, ends], axis=1).clip(0, limit)
+
+
+def roi_average_pool(features, region, stride, bins):  # cell by cell, NumPy
+    maps, (C, H, W) = features.numpy(), features.shape
+    x1, y1, x2, y2 = np.floor(region.numpy().astype(np.float64) / stride + 0.5).astype(int)
+    high, wide = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+    answer = np.zeros((C, *bins))
+    for p, q in itertools.product(range(bins[0]), range(bins[1])):
+        rows = [y1 + y for y in range(high) if (y + 1) * bins[0] > p * high and y * bins[0] < (p + 1) * high]
+        columns = [x1 + x for x in range(wide) if (x + 1) * bins[1] > q * wide and x * bins[1] < (q + 1) * wide]
+        inside = [maps[:, y, x] for y in rows for x in columns if 0 <= y < H and 0 <= x < W]
+        if inside:
+            answer[:, p, q] = np.mean(inside, axis=0)
+    return answer
+
+
+def roi_average_backward(gradient, region, stride, size):  # what each bin would be for a map with a single 1
+    one = torch.zeros(size[0] * size[1], size[0] * size[1]).fill_diagonal_(1).view(-1, *size)
+    shares = torch.as_tensor(roi_average_pool(one, region, stride, tuple(gradient.shape[1:]))).float()  # (H*W, P, Q)
+    return torch.einsum("cpq,kpq->ck", gradient, shares).view(-1, *size)
+
+
+def bilinear(cells, x, y):  # a mean of all cells, weighted by a hat
+    padded = np.pad(cells.numpy().astype(np.float64), 1, mode="edge")
+    rows, columns = np.arange(padded.shape[0]) - 0.5, np.arange(padded.shape[1]) - 0.5
+    return np.clip(1 - abs(rows - y), 0, 1) @ padded @ np.clip(1 - abs(columns - x), 0, 1)
+
+
+def region_cells(relative, height, width):  # whole numbers in an array
+    ends = np.array(relative) * [width, height, width, height]
+    return np.concatenate([np.floor(ends[:2]), np.ceil(ends[2:])]).astype(int)
+
+
+def best_scale(regions, scales):  # region by region, a list
+    differences = [
+        [abs((x2 - x1) * s * (y2 - y1) * s - 224 * 224) for s in scales] for x1, y1, x2, y2 in regions.tolist()
+    ]
+    return [row.index(min(row)) for row in differences]
+
+
+def catch_roi_pool(pool):  # torchvision on random maps that are not square
+    draw = torch.Generator().manual_seed(0)
+    features = torch.rand(1, 3, 5, 9, generator=draw)
+    corner = 150 * torch.rand(60, 2, generator=draw) - 40
+    regions = torch.cat([corner, corner + 60 * torch.rand(60, 2, generator=draw)], dim=1)
+    regions[:9] = regions[:9].abs().div(8).floor() * 8
+    regions[:9, 2:] = regions[:9, :2] + 24
+    expected = torchvision.ops.roi_pool(features, [regions], 3, 1 / 16)
+    return not torch.allclose(pool(features, regions, 3, 16), expected)
+
+
+def smooth_l1(d, beta=1.0):  # NumPy, masks
+    size = np.abs(d.numpy().astype(np.float64))
+    answer = size - beta / 2
+    answer[size < beta] = size[size < beta] ** 2 / 2 / (beta or 1)
+    return answer
+
+
+def two_task_loss(scores, deltas, labels, goals, box_weight=1.0):  # region by region, torch's own losses
+    classes, class_loss, box_loss = scores.shape[1] - 1, 0.0, 0.0
+    for row, label in enumerate(labels.tolist()):
+        class_loss += torch.nn.functional.cross_entropy(scores[row], labels[row]).item()
+        if label != classes:
+            own = deltas[row, 4 * label : 4 * label + 4]
+            box_loss += torch.nn.functional.smooth_l1_loss(own, goals[row], reduction="sum").item()
+    return [class_loss / len(labels), box_loss * box_weight / len(labels)] if len(labels) else [0, 0]
+
+
+def shared_quota(verdicts, per_image, quota, generator):  # place by place, lists
+    mixed = [torch.randperm(len(verdict), generator=generator).tolist() for verdict in verdicts]
+    front = [[row for row in rows if v[row] == 1] for rows, v in zip(mixed, verdicts, strict=True)]
+    taken = [rows[:quota] for rows in front]
+    places = sum(quota - len(rows) for rows in taken)
+    for i, rows in enumerate(front):
+        while places and len(taken[i]) < per_image and len(taken[i]) < len(rows):
+            taken[i] = rows[: len(taken[i]) + 1]
+            places -= 1
+    rest = [[row for row in rows if v[row] == 0] for rows, v in zip(mixed, verdicts, strict=True)]
+    return [[rows, back[: per_image - len(rows)]] for rows, back in zip(taken, rest, strict=True)]
+
+
+def answer_image(scores, deltas, regions, size, score_threshold=0.05, nms_iou=0.3, most=100):  # class by class
+    probability, found = scores.softmax(dim=1), []
+    for c in range(scores.shape[1] - 1):
+        of_class = boxes.decode(deltas[:, 4 * c : 4 * c + 4] / torch.tensor([10, 10, 5, 5]), regions)
+        of_class[:, 0::2] = of_class[:, 0::2].clamp(0, size[1])
+        of_class[:, 1::2] = of_class[:, 1::2].clamp(0, size[0])
+        good = (probability[:, c] >= score_threshold) & ((of_class[:, 2:] - of_class[:, :2]) >= 0.01).all(dim=1)
+        of_class, surely = of_class[good], probability[good, c]
+        kept = torchvision.ops.nms(of_class, surely, nms_iou).tolist()
+        found += [(surely[i].item(), c, of_class[i]) for i in kept]
+    found = sorted(found, key=lambda one: -one[0])[:most]
+    return [box for _, _, box in found], [label for _, label, _ in found], [score for score, _, _ in found]
+
+
+def rank_for_energy(weight, share):  # NumPy, a loop
+    values = np.linalg.svd(weight.numpy().astype(np.float64), compute_uv=False)
+    held, t = values[0] ** 2, 1
+    while held < (share - 1e-9) * (values**2).sum():
+        held, t = held + values[t] ** 2, t + 1
+    return np.int64(t)
+
+
+def cut_off(backbone, head, image, goal, learning_rate=0.1):  # the step by hand
+    both = torch.nn.Sequential(backbone, torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten(), head)
+    learning = [p for p in both.parameters() if p.requires_grad]
+    loss = torch.nn.functional.smooth_l1_loss(both(image), goal, reduction="sum")
+    for parameter, slope in zip(learning, torch.autograd.grad(loss, learning), strict=True):
+        parameter.data -= learning_rate * slope
+    return loss.detach()
+
+
+def targets_in_order(regions, fg, bg, matched, gt, gt_labels):  # row by row, lists
+    labels = [gt_labels[matched[i]].item() for i in fg] + [0] * len(bg)
+    deltas = [boxes.encode(gt[matched[i]][None], regions[i][None])[0] for i in fg] + [torch.zeros(4)] * len(bg)
+    return [regions[i] for i in [*fg, *bg]], labels, deltas
+
+
+def rows_to_targets(rows, sizes, names):  # one pass over the rows, NumPy
+    found = {image_id: ([], []) for image_id in sizes}
+    for row in rows:
+        if row["ImageID"] in found and row["LabelName"] in names:
+            height, width = sizes[row["ImageID"]]
+            x1, x2, y1, y2 = (float(row[key]) for key in ("XMin", "XMax", "YMin", "YMax"))
+            found[row["ImageID"]][0].append([x1 * width, y1 * height, x2 * width, y2 * height])
+            found[row["ImageID"]][1].append(names.index(row["LabelName"]) + 1)
+    return {key: {"labels": k, "boxes": np.array(b).reshape(-1, 4)} for key, (b, k) in found.items()}
+
+
+def validation_loss(model, batches):  # a copy of the model, all batches at once
+    theirs = copy.deepcopy(model).eval()
+    scores = torch.cat([theirs(inputs) for inputs, _ in batches])
+    return torch.nn.functional.cross_entropy(scores, torch.cat([labels for _, labels in batches]))
+
+
+def corrected_corners(regions, offsets, size):  # corner by corner, in double precision
+    answer = regions.double().clone()
+    for corner in range(4):
+        answer[:, corner] += offsets[:, corner] * size[1 - corner % 2]
+    return answer
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
+    *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
+    *(bin_edges, roi_average_pool, roi_average_backward, bilinear, region_cells, best_scale, catch_roi_pool),
+    *(smooth_l1, two_task_loss, shared_quota, answer_image, rank_for_energy, cut_off, targets_in_order),
+    *(rows_to_targets, validation_loss, corrected_corners),
 ]
 
 
