@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import rewritten_02_to_04
 import torch
 import torchvision
 
@@ -195,6 +196,7 @@ def ciou_pairs(a, b):  # torchvision's loss
 
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
+    *rewritten_02_to_04.REWRITTEN,
 ]
 
 
