@@ -51,4 +51,83 @@ def pad_batch(images, stride):  # NumPy, each padded on its own
     return np.stack([np.pad(i, ((0, 0), (0, height - i.shape[1]), (0, width - i.shape[2]))) for i in images])
 
 
-REWRITTEN = (voc_object, open_images_box, rotate_right, resize_with_boxes, crop_boxes, pad_batch)
+def colour_similarity(a, b):  # bin by bin, lists
+    whole_a, whole_b = float(a.sum()), float(b.sum())
+    pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    return sum(min(x / whole_a, y / whole_b) for x, y in pairs)
+
+
+def fill_of_masks(a, b):  # rows and columns that hold anything
+    both = torch.from_numpy(a) | torch.from_numpy(b)
+    rows, columns = (torch.nonzero(both.any(dim=axis)).ravel() for axis in (1, 0))
+    box = both[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return 1 - (~box).sum() / both.numel()
+
+
+def merge_regions(a, b):  # a weight, a list for the box
+    weight = a["size"] / (a["size"] + b["size"])
+    box = np.stack([a["box"], b["box"]])
+    union = {key: weight * a[key] + (1 - weight) * b[key] for key in ("colour", "mean")}
+    return {"box": [*box[:, :2].min(axis=0), *box[:, 2:].max(axis=0)], "size": float(a["size"] + b["size"]), **union}
+
+
+def neighbours_4(segments):  # pixel by pixel; a NumPy array
+    found = []
+    h, w = segments.shape
+    for y in range(h):
+        for x in range(w):
+            for v, u in ((y, x + 1), (y + 1, x)):
+                if v < h and u < w and segments[y, x] != segments[v, u]:
+                    pair = sorted((int(segments[y, x]), int(segments[v, u])))
+                    if pair not in found:
+                        found.append(pair)
+    return np.array(sorted(found), dtype=np.int32)
+
+
+def rank_unique(candidates, positions, throws):  # a stable sort and a look back
+    ranked = sorted(range(len(candidates)), key=lambda i: positions[i] * throws[i])
+    kept = []
+    for i in ranked:
+        if candidates[i].tolist() not in kept:
+            kept.append(candidates[i].tolist())
+    return kept
+
+
+def group_small_first(sizes, pairs):  # a table of neighbours, dead regions crossed out
+    sizes = dict(enumerate(sizes))
+    around = {i: set() for i in sizes}
+    for a, b in pairs:
+        around[a].add(b)
+        around[b].add(a)
+    merges = []
+    while len(sizes) > 1:
+        choices = [(sizes[a] + sizes[b], a, b) for a in sizes for b in around[a] if a < b]
+        size, a, b = min(choices)
+        new = len(around)
+        sizes[new] = size
+        around[new] = (around[a] | around[b]) - {a, b}
+        for one in around[new]:
+            around[one] = (around[one] - {a, b}) | {new}
+        del sizes[a], sizes[b]
+        merges.append([a, b])
+    return merges
+
+
+def recall_at(tables, counts, threshold=0.5):  # the first rank that covers each object
+    first = []
+    for table in tables:
+        for column in table.T.tolist():
+            hits = [rank for rank, iou in enumerate(column) if iou >= threshold]
+            first.append(hits[0] if hits else 10**9)
+    return torch.tensor([np.mean([rank < n for rank in first]) if first else np.nan for n in counts])
+
+
+def drop_repeats(rects):  # a dict keeps the order
+    return np.array(list(dict.fromkeys(rects))).reshape(-1, 4)
+
+
+REWRITTEN = (
+    *(voc_object, open_images_box, rotate_right, resize_with_boxes, crop_boxes, pad_batch),
+    *(colour_similarity, fill_of_masks, merge_regions, neighbours_4, rank_unique, group_small_first, recall_at),
+    drop_repeats,
+)

@@ -1,11 +1,12 @@
 """All exercises, lesson by lesson."""
 
-from frcnn_lessons.exercises import boxes_and_iou, images_and_annotations
+from frcnn_lessons.exercises import boxes_and_iou, images_and_annotations, selective_search
 from frcnn_lessons.exercises.description import Exercise
 
 LESSONS: tuple[tuple[Exercise, ...], ...] = (
     boxes_and_iou.EXERCISES,
     images_and_annotations.EXERCISES,
+    selective_search.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}

@@ -37,7 +37,7 @@ def voc_object(xml):
 def by_place(xml):
     """The four numbers in the order of the file."""
     entry = ElementTree.fromstring(xml)
-    xmin, ymin, xmax, ymax = (float(tag.text or "") for tag in entry.find("bndbox"))  # type: ignore[union-attr]
+    xmin, ymin, xmax, ymax = (float(tag.text) for tag in entry.find("bndbox"))
     return entry.findtext("name"), (xmin - 1, ymin - 1, xmax, ymax), entry.findtext("difficult") == "1"
 
 
@@ -1002,9 +1002,8 @@ def draw_crop(inputs: tuple[Any, ...], _expected: Any, _got: Any) -> None:
     if len(gt_boxes) > 8:
         return
     every = torch.cat([gt_boxes, tensor([window]).float()])
-    ax = plots.squared_paper(
-        *every[:, 2:].amax(0).ceil().int().tolist(), title="The window (grey) and the boxes", square=0.22
-    )
+    width, height = every[:, 2:].amax(0).ceil().int().tolist()
+    ax = plots.squared_paper(width, height, title="The window (grey) and the boxes", square=0.22)
     plots.draw_box(ax, window, plots.GREY, "window", fill=0.2, inside=True)
     for number, box in enumerate(gt_boxes):
         plots.draw_box(ax, box, plots.BLUE, f"{number}")
