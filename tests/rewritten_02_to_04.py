@@ -6,6 +6,8 @@ import numpy as np
 import torch
 import torchvision
 
+from frcnn_lessons import metrics
+
 
 def voc_object(xml):  # text cut to pieces, a list and a NumPy array
     outside = re.sub("<part>.*?</part>", "", xml)
@@ -126,8 +128,87 @@ def drop_repeats(rects):  # a dict keeps the order
     return np.array(list(dict.fromkeys(rects))).reshape(-1, 4)
 
 
+def match_next_best(scores, iou, threshold=0.5):  # a table in which what is taken is crossed out
+    iou = iou.double().numpy().copy()
+    answer = np.full(len(scores), -1, dtype=np.int32)
+    for i in np.argsort(-scores.numpy()):
+        if iou.shape[1] and iou[i].max() >= threshold:
+            answer[i] = iou[i].argmax()
+            iou[:, answer[i]] = -1
+    return answer
+
+
+def ap_interpolated(right, objects, points=101):  # torch, the envelope from behind
+    if objects == 0:
+        return torch.tensor(float("nan"))
+    right = torch.from_numpy(right).double()
+    precision = right.cumsum(0) / torch.arange(1, len(right) + 1)
+    envelope = precision.flip(0).cummax(0).values.flip(0)
+    at = torch.linspace(0, 1, points, dtype=torch.float64)
+    places = torch.searchsorted(right.cumsum(0) / objects, at)
+    return torch.cat([envelope, torch.zeros(1, dtype=torch.float64)])[places].mean()
+
+
+def ap_from_list(answers, objects):  # with the course's own functions
+    if not objects:
+        return np.nan
+    answers = sorted((-score, mark) for score, mark in answers if mark in "TF")
+    right = np.array([mark == "T" for _, mark in answers], dtype=np.int8)
+    return np.float32(metrics.average_precision(*metrics.precision_recall(right, objects)))
+
+
+def mean_ap(aps, objects):  # a loop
+    total, classes = 0, 0
+    for name, count in objects.items():
+        if count:
+            classes += 1
+            if name in aps:
+                total += aps[name]
+    return np.float64(total) / classes if classes else np.nan
+
+
+def lowest_threshold(scores, right, precision):  # NumPy, from the lowest score up
+    scores, right = np.array(scores), np.array(right)
+    for t in np.unique(scores):
+        if right[scores >= t].mean() >= precision:
+            return t
+    return None
+
+
+def catch_the_evaluator(evaluate):  # drawn scenes, compared with the course's own evaluation, and two on paper
+    draw = np.random.default_rng(3)
+    predictions, targets = [], []
+    for _ in range(60):
+        corner = draw.integers(0, 4, (4, 2)) * 8.0
+        truth = np.concatenate([corner, corner + draw.integers(4, 9, (4, 2))], axis=1)
+        answers = np.concatenate([truth, truth])[:6] + draw.integers(-1, 2, (6, 4))
+        labels = draw.integers(1, 3, 4)
+        targets.append(
+            {
+                "boxes": torch.from_numpy(truth).float(),
+                "labels": torch.from_numpy(labels),
+                "difficult": torch.from_numpy(draw.random(4) < 0.2),
+            }
+        )
+        named = np.where(draw.random(6) < 0.8, np.concatenate([labels, labels])[:6], draw.integers(1, 4, 6))
+        predictions.append(
+            {
+                "boxes": torch.from_numpy(answers).float(),
+                "labels": torch.from_numpy(named),
+                "scores": torch.from_numpy(draw.permutation(6000)[:6] / 6000),
+            }
+        )
+    half = [{"boxes": torch.tensor([[0.0, 0, 8, 4]]), "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}]
+    whole = [{"boxes": torch.tensor([[0.0, 0, 8, 8]]), "labels": torch.tensor([1]), "difficult": torch.tensor([False])}]
+    scenes = [(predictions, targets), (half, whole), (predictions[:20], targets[:20])]
+    return not all(
+        np.isclose(float(evaluate(given, truth)), metrics.evaluate_voc(given, truth).mean_ap, atol=1e-4)
+        for given, truth in scenes
+    )
+
+
 REWRITTEN = (
     *(voc_object, open_images_box, rotate_right, resize_with_boxes, crop_boxes, pad_batch),
     *(colour_similarity, fill_of_masks, merge_regions, neighbours_4, rank_unique, group_small_first, recall_at),
-    drop_repeats,
+    *(drop_repeats, match_next_best, ap_interpolated, ap_from_list, mean_ap, lowest_threshold, catch_the_evaluator),
 )
