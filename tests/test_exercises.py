@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import rewritten_02_to_04
 import torch
 import torchvision
 
@@ -402,6 +403,7 @@ REWRITTEN = [
     *(bin_edges, roi_average_pool, roi_average_backward, bilinear, region_cells, best_scale, catch_roi_pool),
     *(smooth_l1, two_task_loss, shared_quota, answer_image, rank_for_energy, cut_off, targets_in_order),
     *(rows_to_targets, validation_loss, corrected_corners),
+    *rewritten_02_to_04.REWRITTEN,
 ]
 
 

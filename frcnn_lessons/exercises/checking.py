@@ -234,8 +234,7 @@ def _recognised(exercise: Exercise, expected: list[Answer], answers: list[Answer
         return None
     best, most = None, 0
     for impostor in exercise.impostors:
-        theirs = answers_of(exercise, impostor)
-        places = [place for place, right in enumerate(expected) if _problem(exercise, right, theirs[place])]
+        theirs, places = answers_of(exercise, impostor), wrong_places(exercise, impostor)
         fits = all(alike(exercise, theirs[place], answers[place]) for place in places)
         enough = 1 if exercise.asks_for_a_value else 2
         if fits and len(places) >= enough and shown_place in places and len(places) > most:
@@ -253,6 +252,13 @@ def right_answers(exercise: Exercise) -> list[Answer]:
 def answers_of(exercise: Exercise, impostor: Impostor) -> list[Answer]:
     """What a known wrong answer answers, case by case."""
     return [_answer(exercise, exercise.function_of(impostor), case, PATIENCE) for case in exercise.cases]
+
+
+@functools.cache
+def wrong_places(exercise: Exercise, impostor: Impostor) -> list[int]:
+    """In which cases a known wrong answer is wrong."""
+    pairs = zip(right_answers(exercise), answers_of(exercise, impostor), strict=True)
+    return [place for place, (right, theirs) in enumerate(pairs) if _problem(exercise, right, theirs)]
 
 
 def alike(exercise: Exercise, one: Answer, other: Answer) -> bool:

@@ -64,7 +64,8 @@ def difference(expected: Any, got: Any, tolerance: float, any_order: bool = Fals
     wanted, given = _as_array(expected), _as_array(got)
     if wanted is not None and given is not None:
         exact = isinstance(expected, np.ndarray) and expected.dtype.kind in "iu"
-        return _of_arrays(wanted, given, both, tolerance, any_order, exact, empty_list=isinstance(got, (list, tuple)))
+        is_list = isinstance(got, (list, tuple)) or isinstance(expected, (list, tuple))
+        return _of_arrays(wanted, given, both, tolerance, any_order, exact, empty_list=is_list)
     if isinstance(expected, Mapping):
         return _of_mappings(expected, got, both, tolerance)
     if isinstance(expected, (list, tuple)):
