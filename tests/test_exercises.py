@@ -193,8 +193,57 @@ def ciou_pairs(a, b):  # torchvision's loss
     return 1 - torchvision.ops.complete_box_iou_loss(a, b)
 
 
+def anchors_by_width(rows, columns, stride, sizes, ratios):  # NumPy, without loops
+    s, r = np.meshgrid(np.array(sizes, float), np.array(ratios, float), indexing="ij")
+    w, h = (s * np.sqrt(r)).ravel(), (s / np.sqrt(r)).ravel()
+    y, x = np.meshgrid((np.arange(rows) + 0.5) * stride, (np.arange(columns) + 0.5) * stride, indexing="ij")
+    x, y = x.reshape(-1, 1), y.reshape(-1, 1)
+    return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1).reshape(-1, 4)
+
+
+def grid_row_by_row(base, rows, columns, stride):  # a list, cell by cell
+    found = []
+    for cell in range(rows * columns):
+        x, y = stride * (cell % columns + 0.5), stride * (cell // columns + 0.5)
+        found += [[x1 + x, y1 + y, x2 + x, y2 + y] for x1, y1, x2, y2 in base.tolist()]
+    return found
+
+
+def foreground_anchors(iou, per_cell, threshold=0.7):  # loops, numbers of Python
+    answer = [any(value >= threshold for value in row) for row in iou.tolist()]
+    for of_object in iou.T.tolist():
+        for t, value in enumerate(of_object):
+            answer[t] |= value == max(of_object) > 0
+    return answer
+
+
+def window_of_layers(layers):  # from the last layer to the first: how many cells of the layer before are seen
+    pixels, step = 1, 1
+    for kernel, stride, dilation in reversed(layers):
+        pixels = (pixels - 1) * stride + (kernel - 1) * dilation + 1
+        step *= stride
+    return [pixels, step]
+
+
+def anchor_verdicts(anchors, gt, size, fg=0.7, bg=0.3):  # anchor by anchor
+    height, width = size
+    takes_part = [x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for x1, y1, x2, y2 in anchors.tolist()]
+    iou = boxes.iou(anchors, gt).numpy()
+    best = [max((iou[t, k] for t in range(len(anchors)) if takes_part[t]), default=0) for k in range(len(gt))]
+    answer = []
+    for t, row in enumerate(iou):
+        if not takes_part[t]:
+            answer.append(-1)
+        elif any(v >= fg or (v == b and v > 0) for v, b in zip(row, best, strict=True)):
+            answer.append(1)
+        else:
+            answer.append(0 if all(v < bg for v in row) else -1)
+    return np.array(answer)
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
+    *(anchors_by_width, grid_row_by_row, foreground_anchors, window_of_layers, anchor_verdicts),
 ]
 
 

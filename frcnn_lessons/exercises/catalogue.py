@@ -1,8 +1,11 @@
 """All exercises, lesson by lesson."""
 
-from frcnn_lessons.exercises import boxes_and_iou
+from frcnn_lessons.exercises import anchors, boxes_and_iou
 from frcnn_lessons.exercises.description import Exercise
 
-LESSONS: tuple[tuple[Exercise, ...], ...] = (boxes_and_iou.EXERCISES,)
+LESSONS: tuple[tuple[Exercise, ...], ...] = (
+    boxes_and_iou.EXERCISES,
+    anchors.EXERCISES,
+)
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
