@@ -16,7 +16,7 @@ import pytest
 import torch
 import torchvision
 
-from frcnn_lessons import boxes
+from frcnn_lessons import boxes, rpn
 from frcnn_lessons.exercises import checking
 from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 from frcnn_lessons.exercises.comparing import difference, plain
@@ -241,9 +241,50 @@ def anchor_verdicts(anchors, gt, size, fg=0.7, bg=0.3):  # anchor by anchor
     return np.array(answer)
 
 
+def rpn_loss_paper(pairs, deltas, labels, goals, cells, box_weight=10.0):  # anchor by anchor, numbers of Python
+    class_loss, box_loss, drawn = 0.0, 0.0, 0
+    for (background, thing), delta, label, goal in zip(pairs.tolist(), deltas, labels.tolist(), goals, strict=True):
+        if label < 0:
+            continue
+        drawn += 1
+        chosen = thing if label else background
+        class_loss += np.log(np.exp(background) + np.exp(thing)) - chosen
+        if label:
+            off = np.abs((delta - goal).double().numpy())
+            box_loss += sum(9 * x * x / 2 if x < 1 / 9 else x - 1 / 18 for x in off)
+    return [class_loss / max(drawn, 1), box_loss * box_weight / cells]
+
+
+def propose(objectness, deltas, anchors, size, before=6000, after=300, nms_iou=0.7, min_side=4.0):  # the course's
+    found, _ = rpn.proposals(objectness, deltas, anchors, size, before, after, nms_iou, min_side)
+    return found.double()
+
+
+def rpn_answers(features, window, score, box):  # 1 x 1 convolutions
+    hidden = torch.nn.functional.conv2d(features[None], window, padding=1).clamp(min=0)
+    objectness = torch.nn.functional.conv2d(hidden, score[:, :, None, None]).permute(0, 2, 3, 1).flatten()
+    deltas = torch.nn.functional.conv2d(hidden, box[:, :, None, None]).permute(0, 2, 3, 1).reshape(-1, 4)
+    return [objectness, deltas]
+
+
+def rpn_box_loss(outputs, anchors, gt):  # the course's own functions
+    total = torch.nn.functional.smooth_l1_loss(outputs, boxes.encode(gt, anchors), beta=1 / 9, reduction="sum")
+    return total.item() / len(anchors) if len(anchors) else 0.0
+
+
+def flatten_outputs(raw, per_cell):  # number by number
+    N, channels, h, w = raw.shape
+    K = channels // per_cell
+    answer = np.empty((N, h * w * per_cell, K))
+    for n, y, x, a, k in itertools.product(range(N), range(h), range(w), range(per_cell), range(K)):
+        answer[n, (y * w + x) * per_cell + a, k] = raw[n, a * K + k, y, x]
+    return answer
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(anchors_by_width, grid_row_by_row, foreground_anchors, window_of_layers, anchor_verdicts),
+    *(rpn_loss_paper, propose, rpn_answers, rpn_box_loss, flatten_outputs),
 ]
 
 
