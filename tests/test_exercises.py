@@ -281,10 +281,55 @@ def flatten_outputs(raw, per_cell):  # number by number
     return answer
 
 
+def training_step(model, optimiser, images, targets):  # gradients set to None by hand, clipped by hand
+    for weight in model.parameters():
+        weight.grad = None
+    report = model(images, targets)
+    total = torch.stack([report[name] for name in report if name.startswith("loss_")]).sum()
+    total.backward()
+    norm = torch.sqrt(sum((weight.grad**2).sum() for weight in model.parameters()))
+    for weight in model.parameters():
+        weight.grad /= max(1.0, float(norm))
+    optimiser.step()
+    return dict({name: value.item() for name, value in report.items()}, total=total.item())
+
+
+def background_to_front(weight, bias, box_weight, box_bias):  # roll and pad
+    pad = torch.nn.functional.pad
+    return [weight.roll(1, 0), bias.roll(1), pad(box_weight, (0, 0, 4, 0)), pad(box_bias, (4, 0)).numpy()]
+
+
+def kind_of_error(label, overlaps, labels, taken, threshold=0.5):  # masks
+    own = np.where(labels == label, overlaps, -1.0)
+    if len(own) and own.max() >= 0.1:
+        if own.max() < threshold:
+            return "localisation"
+        return "duplicate" if taken[own.argmax()] else "correct"
+    return "confusion" if (overlaps >= 0.1).any() else "background"
+
+
+def check_targets(boxes, labels, classes, size):  # one tensor expression
+    x1, y1, x2, y2 = boxes.double().T
+    good = (x1 >= 0) & (x1 < x2) & (x2 <= size[1]) & (y1 >= 0) & (y1 < y2) & (y2 <= size[0])
+    bad = torch.nonzero(~(good & (labels > 0) & (labels <= classes)))
+    return bad[0, 0] if len(bad) else None
+
+
+def parts_reached(loss, parts):  # all parts at once
+    weights = [(name, weight) for name, part in parts.items() for weight in part.parameters() if weight.requires_grad]
+    if not weights:
+        return set()
+    found = torch.autograd.grad(loss, [weight for _, weight in weights], retain_graph=True, allow_unused=True)
+    return {
+        name for (name, _), one in zip(weights, found, strict=True) if one is not None and bool(one.abs().max() > 0)
+    }
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(anchors_by_width, grid_row_by_row, foreground_anchors, window_of_layers, anchor_verdicts),
     *(rpn_loss_paper, propose, rpn_answers, rpn_box_loss, flatten_outputs),
+    *(training_step, background_to_front, kind_of_error, check_targets, parts_reached),
 ]
 
 
