@@ -14,11 +14,11 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-import rewritten_02_to_04
 import torch
 import torchvision
 
-from frcnn_lessons import boxes
+import rewritten_02_to_04
+from frcnn_lessons import boxes, rpn
 from frcnn_lessons.exercises import checking
 from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 from frcnn_lessons.exercises.comparing import difference, plain
@@ -397,6 +397,138 @@ def corrected_corners(regions, offsets, size):  # corner by corner, in double pr
     return answer
 
 
+def anchors_by_width(rows, columns, stride, sizes, ratios):  # NumPy, without loops
+    s, r = np.meshgrid(np.array(sizes, float), np.array(ratios, float), indexing="ij")
+    w, h = (s * np.sqrt(r)).ravel(), (s / np.sqrt(r)).ravel()
+    y, x = np.meshgrid((np.arange(rows) + 0.5) * stride, (np.arange(columns) + 0.5) * stride, indexing="ij")
+    x, y = x.reshape(-1, 1), y.reshape(-1, 1)
+    return np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1).reshape(-1, 4)
+
+
+def grid_row_by_row(base, rows, columns, stride):  # a list, cell by cell
+    found = []
+    for cell in range(rows * columns):
+        x, y = stride * (cell % columns + 0.5), stride * (cell // columns + 0.5)
+        found += [[x1 + x, y1 + y, x2 + x, y2 + y] for x1, y1, x2, y2 in base.tolist()]
+    return found
+
+
+def foreground_anchors(iou, per_cell, threshold=0.7):  # loops, numbers of Python
+    answer = [any(value >= threshold for value in row) for row in iou.tolist()]
+    for of_object in iou.T.tolist():
+        for t, value in enumerate(of_object):
+            answer[t] |= value == max(of_object) > 0
+    return answer
+
+
+def window_of_layers(layers):  # from the last layer to the first: how many cells of the layer before are seen
+    pixels, step = 1, 1
+    for kernel, stride, dilation in reversed(layers):
+        pixels = (pixels - 1) * stride + (kernel - 1) * dilation + 1
+        step *= stride
+    return [pixels, step]
+
+
+def anchor_verdicts(anchors, gt, size, fg=0.7, bg=0.3):  # anchor by anchor
+    height, width = size
+    takes_part = [x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height for x1, y1, x2, y2 in anchors.tolist()]
+    iou = boxes.iou(anchors, gt).numpy()
+    best = [max((iou[t, k] for t in range(len(anchors)) if takes_part[t]), default=0) for k in range(len(gt))]
+    answer = []
+    for t, row in enumerate(iou):
+        if not takes_part[t]:
+            answer.append(-1)
+        elif any(v >= fg or (v == b and v > 0) for v, b in zip(row, best, strict=True)):
+            answer.append(1)
+        else:
+            answer.append(0 if all(v < bg for v in row) else -1)
+    return np.array(answer)
+
+
+def rpn_loss_paper(pairs, deltas, labels, goals, cells, box_weight=10.0):  # anchor by anchor, numbers of Python
+    class_loss, box_loss, drawn = 0.0, 0.0, 0
+    for (background, thing), delta, label, goal in zip(pairs.tolist(), deltas, labels.tolist(), goals, strict=True):
+        if label < 0:
+            continue
+        drawn += 1
+        chosen = thing if label else background
+        class_loss += np.log(np.exp(background) + np.exp(thing)) - chosen
+        if label:
+            off = np.abs((delta - goal).double().numpy())
+            box_loss += sum(9 * x * x / 2 if x < 1 / 9 else x - 1 / 18 for x in off)
+    return [class_loss / max(drawn, 1), box_loss * box_weight / cells]
+
+
+def propose(objectness, deltas, anchors, size, before=6000, after=300, nms_iou=0.7, min_side=4.0):  # the course's
+    found, _ = rpn.proposals(objectness, deltas, anchors, size, before, after, nms_iou, min_side)
+    return found.double()
+
+
+def rpn_answers(features, window, score, box):  # 1 x 1 convolutions
+    hidden = torch.nn.functional.conv2d(features[None], window, padding=1).clamp(min=0)
+    objectness = torch.nn.functional.conv2d(hidden, score[:, :, None, None]).permute(0, 2, 3, 1).flatten()
+    deltas = torch.nn.functional.conv2d(hidden, box[:, :, None, None]).permute(0, 2, 3, 1).reshape(-1, 4)
+    return [objectness, deltas]
+
+
+def rpn_box_loss(outputs, anchors, gt):  # the course's own functions
+    total = torch.nn.functional.smooth_l1_loss(outputs, boxes.encode(gt, anchors), beta=1 / 9, reduction="sum")
+    return total.item() / len(anchors) if len(anchors) else 0.0
+
+
+def flatten_outputs(raw, per_cell):  # number by number
+    N, channels, h, w = raw.shape
+    K = channels // per_cell
+    answer = np.empty((N, h * w * per_cell, K))
+    for n, y, x, a, k in itertools.product(range(N), range(h), range(w), range(per_cell), range(K)):
+        answer[n, (y * w + x) * per_cell + a, k] = raw[n, a * K + k, y, x]
+    return answer
+
+
+def training_step(model, optimiser, images, targets):  # gradients set to None by hand, clipped by hand
+    for weight in model.parameters():
+        weight.grad = None
+    report = model(images, targets)
+    total = torch.stack([report[name] for name in report if name.startswith("loss_")]).sum()
+    total.backward()
+    norm = torch.sqrt(sum((weight.grad**2).sum() for weight in model.parameters()))
+    for weight in model.parameters():
+        weight.grad /= max(1.0, float(norm))
+    optimiser.step()
+    return dict({name: value.item() for name, value in report.items()}, total=total.item())
+
+
+def background_to_front(weight, bias, box_weight, box_bias):  # roll and pad
+    pad = torch.nn.functional.pad
+    return [weight.roll(1, 0), bias.roll(1), pad(box_weight, (0, 0, 4, 0)), pad(box_bias, (4, 0)).numpy()]
+
+
+def kind_of_error(label, overlaps, labels, taken, threshold=0.5):  # masks
+    own = np.where(labels == label, overlaps, -1.0)
+    if len(own) and own.max() >= 0.1:
+        if own.max() < threshold:
+            return "localisation"
+        return "duplicate" if taken[own.argmax()] else "correct"
+    return "confusion" if (overlaps >= 0.1).any() else "background"
+
+
+def check_targets(boxes, labels, classes, size):  # one tensor expression
+    x1, y1, x2, y2 = boxes.double().T
+    good = (x1 >= 0) & (x1 < x2) & (x2 <= size[1]) & (y1 >= 0) & (y1 < y2) & (y2 <= size[0])
+    bad = torch.nonzero(~(good & (labels > 0) & (labels <= classes)))
+    return bad[0, 0] if len(bad) else None
+
+
+def parts_reached(loss, parts):  # all parts at once
+    weights = [(name, weight) for name, part in parts.items() for weight in part.parameters() if weight.requires_grad]
+    if not weights:
+        return set()
+    found = torch.autograd.grad(loss, [weight for _, weight in weights], retain_graph=True, allow_unused=True)
+    return {
+        name for (name, _), one in zip(weights, found, strict=True) if one is not None and bool(one.abs().max() > 0)
+    }
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
@@ -404,6 +536,9 @@ REWRITTEN = [
     *(smooth_l1, two_task_loss, shared_quota, answer_image, rank_for_energy, cut_off, targets_in_order),
     *(rows_to_targets, validation_loss, corrected_corners),
     *rewritten_02_to_04.REWRITTEN,
+    *(anchors_by_width, grid_row_by_row, foreground_anchors, window_of_layers, anchor_verdicts),
+    *(rpn_loss_paper, propose, rpn_answers, rpn_box_loss, flatten_outputs),
+    *(training_step, background_to_front, kind_of_error, check_targets, parts_reached),
 ]
 
 

@@ -189,8 +189,11 @@ def _first_failure(
         report.sentences.append(
             gotten.capitalize() if _is_secret(exercise) else f"Expected {problem.expected}, {gotten}"
         )
-        report.sentences += [answer.changed or problem.fact] if answer.changed or problem.fact else []
-        report.mistake = "changed" if answer.changed else problem.symptom
+        fact, symptom = problem.fact, problem.symptom
+        if symptom == "nothing" and any(one.value is None for one in right_answers(exercise)):
+            fact, symptom = "", ""  # None is an answer here
+        report.sentences += [answer.changed or fact] if answer.changed or fact else []
+        report.mistake = "changed" if answer.changed else symptom
     elif problem == "time":
         report.sentences.append(f"Expected {expected}, got no answer in time: does a loop never end?")
         report.mistake = "time"
