@@ -1,6 +1,7 @@
 """What a student is told, whatever he or she hands in: the truth, in three sentences, and never a traceback."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -109,6 +110,21 @@ def test_what_is_a_fact_is_said(given, told, capsys):
     assert told in printed
     assert len(printed.splitlines()) <= 3
     assert "Traceback" not in printed
+
+
+def test_a_list_that_was_sorted_in_place_is_noticed():
+    def sorts(answers, objects):
+        answers.sort(reverse=True)
+        return EXERCISES["ap_from_list"].reference(answers, objects)
+
+    report = judge(EXERCISES["ap_from_list"], sorts)
+    assert (report.verdict, report.mistake) == ("not yet", "changed")
+    assert report.case.label == "the same list, the least sure first"
+
+
+def test_fractions_and_empty_arrays_are_answers():
+    assert difference(2 / 3, plain(Fraction(2, 3)), 1e-4) is None
+    assert difference([], plain(np.zeros((0, 2))), 1e-4) is None
 
 
 def test_a_mistake_that_nobody_knows_gets_no_hint():

@@ -7,6 +7,7 @@ float dtype. Their shape must be right.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ def plain(value: Any) -> Any:
         return (value.half() if value.dtype == torch.bfloat16 else value).numpy().copy()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Fraction):
+        return float(value)
     if isinstance(value, Mapping):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -189,7 +192,7 @@ def is_rounded(expected: Any, got: Any, decimals: int) -> bool:
 
 
 def same_inputs(before: Any, after: Any) -> bool:
-    """Whether tensors, arrays, lists and dicts are what they were, bit for bit; other things are not looked into."""
+    """Whether tensors, arrays, numbers and texts, alone and in lists and dicts, are what they were, bit for bit."""
     if isinstance(before, torch.Tensor):
         return isinstance(after, torch.Tensor) and same_inputs(before.detach().numpy(), after.detach().numpy())
     if isinstance(before, np.ndarray):
@@ -198,6 +201,8 @@ def same_inputs(before: Any, after: Any) -> bool:
         return list(before) == list(after) and all(same_inputs(before[key], after[key]) for key in before)
     if isinstance(before, (list, tuple)):
         return len(before) == len(after) and all(map(same_inputs, before, after))
+    if isinstance(before, (bool, int, float, str)):
+        return before == after or before != before  # the same, or not a number
     return True
 
 

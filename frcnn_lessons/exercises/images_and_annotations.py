@@ -399,6 +399,13 @@ order; nothing is rounded.""",
                 float(list(row.values())[5]) * size[0],
             ),
         ),
+        Impostor(
+            "truncated",
+            "Parts of a pixel were lost: nothing is rounded or cut off.",
+            change={
+                "return x1, y1, x2, y2": "return int(x1), int(y1), int(x2), int(y2)",
+            },
+        ),
         Impostor("strings", "", change={'float(row["XMin"])': 'row["XMin"]'}),
     ),
     hints=(
@@ -1068,6 +1075,13 @@ and their labels, shape `(M,)`, in the order in which they came. `K` and `M` may
             WINDOW,
             gives=([[0, 1, 1.5, 5]], [2]),
         ),
+        on_paper(
+            "one half in, in a window 20 wide and 10 high",
+            tensor([[20.0, 6, 30, 10]]),
+            tensor([1]),
+            (5, 5, 25, 15),
+            gives=([[15, 1, 20, 5]], [1]),
+        ),
         on_paper("all outside", FOUR_BOXES[3:], tensor([1]), WINDOW, gives=(torch.zeros(0, 4), [])),
         edge("no objects", torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), WINDOW, gives=(torch.zeros(0, 4), [])),
         edge(
@@ -1111,6 +1125,16 @@ and their labels, shape `(M,)`, in the order in which they came. `K` and `M` may
                 "return inside[keep] - torch.tensor([x1, y1, x1, y1])": (
                     "shifted = gt_boxes[keep] - torch.tensor([x1, y1, x1, y1])\n"
                     "    return torch.minimum(shifted.clamp(min=0), torch.tensor([x2, y2, x2, y2]).float())"
+                )
+            },
+        ),
+        Impostor(
+            "sides_exchanged",
+            "x is clipped at the window's *width*, y at its height.",
+            change={
+                "return inside[keep] - torch.tensor([x1, y1, x1, y1])": (
+                    "shifted = (gt_boxes[keep] - torch.tensor([x1, y1, x1, y1])).clamp(min=0)\n"
+                    "    return torch.minimum(shifted, torch.tensor([y2 - y1, x2 - x1]).repeat(2).float())"
                 )
             },
         ),

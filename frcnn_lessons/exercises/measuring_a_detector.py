@@ -224,6 +224,18 @@ def objects_choose(scores, iou, threshold=0.5):
     return answer
 
 
+def used_up(scores, iou, threshold=0.5):
+    """A wrong answer: an answer below the threshold uses up its best free object."""
+    answer, free = [-1] * len(scores), set(range(iou.shape[1]))
+    for i in scores.argsort(descending=True).tolist():
+        if free:
+            best = max(free, key=lambda k: iou[i, k])
+            free.remove(best)
+            if iou[i, best] >= threshold:
+                answer[i] = best
+    return answer
+
+
 def some_matches(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """Answers with different scores, and IoUs that are often above 0.5."""
     return torch.rand(count, generator=draw), torch.rand(count, (count + 1) // 2, generator=draw)
@@ -258,6 +270,7 @@ may be 0; no two scores are equal.""",
         on_paper("an IoU of 0.49", tensor([0.9]), tensor([[0.49, 0.25]]), gives=[-1]),
         on_paper("IoU 0.7 at a threshold of 0.75", tensor([0.9, 0.8]), TWO_ON_ONE, 0.75, gives=[0, -1]),
         on_paper("the better of two", tensor([0.9]), tensor([[0.6, 0.7]]), gives=[1]),
+        on_paper("the surest is far off", tensor([0.9, 0.8]), tensor([[0.1], [0.9]]), gives=[-1, 0]),
         on_paper("the surest is the last", tensor([0.1, 0.2, 0.9]), tensor([[0.9], [0.6], [0.7]]), gives=[-1, -1, 0]),
         edge("no answers", torch.zeros(0), torch.zeros(0, 2), gives=[]),
         edge("no objects", tensor([0.9, 0.8]), torch.zeros(2, 0), gives=[-1, -1]),
@@ -293,6 +306,11 @@ may be 0; no two scores are equal.""",
             change={"max(choices, key=lambda k: iou[i, k])": "min(choices)"},
         ),
         Impostor("above", "An IoU of exactly the threshold is enough.", change={">= threshold": "> threshold"}),
+        Impostor(
+            "used_up",
+            "An answer below the threshold takes nothing: the object stays free for the next.",
+            function=used_up,
+        ),
         Impostor("no_threshold", "Below the threshold an answer gets nothing.", change={">= threshold": ">= 0"}),
         Impostor("objects_choose", "The answers choose, the surest first, not the objects.", function=objects_choose),
     ),
@@ -356,7 +374,7 @@ Without objects the answer is `nan`; with objects and no answers it is 0.""",
         on_paper("T T, 2 objects", verdicts("TT"), 2, gives=1),
         on_paper("F F, 2 objects", verdicts("FF"), 2, gives=0),
         on_paper("T F, no objects", verdicts("FF"), 0, gives=NAN),
-        edge("no answers, 2 objects", verdicts(""), 2, gives=0),
+        on_paper("no answers, 2 objects", verdicts(""), 2, gives=0),
         edge("no answers, no objects", verdicts(""), 0, gives=NAN),
         *at_random(some_list, sizes=(7, 1, 2, 60, 0)),
     ),
@@ -412,6 +430,11 @@ Without objects the answer is `nan`; with objects and no answers it is 0.""",
             "always_11",
             "It reads 11 recalls, whatever `points` says.",
             change={"np.linspace(0, 1, points)": "np.linspace(0, 1, 11)"},
+        ),
+        Impostor(
+            "nan_for_no_answers",
+            "Objects that nobody found can be measured: without answers AP is 0. Only without *objects* it is nan.",
+            change={"if objects == 0:": "if objects == 0 or len(right) == 0:"},
         ),
         Impostor(
             "sum", "The mean over the points is asked for, not their sum.", change={"np.mean(tops)": "np.sum(tops)"}
@@ -483,7 +506,10 @@ each height is the **best precision at this recall or any higher one**; where no
                 edge("no answers, 2 objects", verdicts(""), 2, 3, gives=[0, 0, 0]),
                 *at_random(some_list, sizes=(7, 1, 2, 60, 0)),
             ),
-            without=("area", "sum", "zero_for_nothing", "reached_only", "always_101", "always_11"),
+            without=(
+                *("area", "sum", "zero_for_nothing", "reached_only", "always_101", "always_11"),
+                "nan_for_no_answers",
+            ),
             impostors=(Impostor("mean", "", change={"return tops": "return np.mean(tops)"}),),
         ),
     ),
@@ -551,7 +577,7 @@ Without objects the answer is `nan`; with objects and no answers that count it i
         on_paper("one T, 5 objects", [(0.9, "T")], 5, gives=0.2),
         on_paper("T T F, 4 objects", [(0.9, "T"), (0.8, "T"), (0.7, "F")], 4, gives=0.5),
         on_paper("an F, no objects", [(0.9, "F")], 0, gives=NAN),
-        edge("no answers, 3 objects", [], 3, gives=0),
+        on_paper("no answers, 3 objects", [], 3, gives=0),
         edge("no answers, no objects", [], 0, gives=NAN),
         edge("only ignored answers, 2 objects", [(0.9, "-"), (0.8, "-")], 2, gives=0),
         *at_random(some_answers),
@@ -589,6 +615,13 @@ Without objects the answer is `nan`; with objects and no answers that count it i
             "best_so_far",
             "The envelope looks to the right: the best precision from here *on*, not up to here.",
             change={"max(precision[n:])": "max(precision[: n + 1])"},
+        ),
+        Impostor(
+            "nan_for_no_answers",
+            "Objects that nobody found can be measured: without answers AP is 0. Only without *objects* it is nan.",
+            change={
+                "    precision = [": '    if not marks:\n        return float("nan")\n    precision = [',
+            },
         ),
         Impostor(
             "objects_found",

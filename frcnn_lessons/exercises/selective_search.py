@@ -872,7 +872,7 @@ touch where pixels of theirs share a **side**; a corner does not count here, unl
         ),
         Impostor(
             "wraps_round",
-            "The first and the last column (or row) are no neighbours: `np.roll` wraps round.",
+            "The first and the last column (or row) are no neighbours: an index of -1 and `np.roll` wrap round.",
             function=rolled,
         ),
     ),
@@ -998,7 +998,7 @@ order in which they came. The answer is `(U, 4)`; `M` may be 0.""",
     impostors=(
         Impostor(
             "as_given",
-            "`place[box] = rank` overwrites: of equal boxes the *last*, which is the worst place, stays.",
+            "Of equal boxes the *last* place stays, which is the worst: in a dict, `place[box] = rank` overwrites.",
             change={
                 "place.setdefault(tuple(candidates[i].tolist()), rank)": "place[tuple(candidates[i].tolist())] = rank"
             },
@@ -1326,6 +1326,7 @@ share of the objects *of the whole data set* that at least one allowed proposal 
             (1, 5),
             gives=[1, 1],
         ),
+        on_paper("an object that two proposals cover by 0.3 each", [tensor([[0.3], [0.3]])], (1, 2), gives=[0, 0]),
         on_paper("one proposal that covers two objects", [tensor([[0.6, 0.7]])], (1, 2), gives=[1, 1]),
         on_paper("two images, one proposal each", [tensor([[0.9]]), tensor([[0.8]])], (1,), gives=[1]),
         on_paper("two proposals on one of two objects", [tensor([[0.9, 0.1], [0.8, 0.1]])], (2,), gives=[0.5]),
