@@ -1,6 +1,6 @@
 """All exercises, lesson by lesson."""
 
-from frcnn_lessons.exercises import anchors, boxes_and_iou, faster_rcnn, rpn
+from frcnn_lessons.exercises import anchors, boxes_and_iou, faster_rcnn, four_step, rpn
 from frcnn_lessons.exercises.description import Exercise
 
 LESSONS: tuple[tuple[Exercise, ...], ...] = (
@@ -8,6 +8,7 @@ LESSONS: tuple[tuple[Exercise, ...], ...] = (
     anchors.EXERCISES,
     rpn.EXERCISES,
     faster_rcnn.EXERCISES,
+    four_step.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
