@@ -529,6 +529,66 @@ def parts_reached(loss, parts):  # all parts at once
     }
 
 
+def send_back(winners, grads, cells):  # scatter, with a place behind the last for empty bins
+    arrived = torch.zeros(cells + 1, dtype=torch.float64)
+    where = torch.where(winners < 0, cells, winners)
+    return arrived.scatter_add_(0, where.flatten(), grads.double().flatten())[:-1]
+
+
+def changed_tensors(before, after):  # bytes
+    def content(state, name):
+        if name not in state:
+            return None
+        array = state[name].numpy()
+        return array.shape, array.dtype, array.tobytes()
+
+    return sorted(name for name in set(before) | set(after) if content(before, name) != content(after, name))
+
+
+def freeze(module):  # a hook before each call, which a copy takes along
+    for part in module.modules():
+        for weight in part.parameters(recurse=False):
+            weight.requires_grad = False
+    module.register_forward_pre_hook(lambda one, _: one.eval() and None)
+    return module
+
+
+def resume():  # a list in the file, read by its places
+    def save(path, *things):
+        model, optimiser, generator, epoch = things
+        torch.save([epoch + 1, generator.get_state(), optimiser.state_dict(), model.state_dict()], str(path))
+
+    def load(path, model, optimiser, generator):
+        epoch, state, *others = torch.load(path)
+        for thing, stored in zip((optimiser, model), others, strict=True):
+            thing.load_state_dict(stored)
+        generator.set_state(state)
+        return epoch
+
+    return [save, load]
+
+
+def fill_up(verdict, size, share, generator):  # numbers of Python
+    def some(kind, count):
+        rows = [t for t, value in enumerate(verdict.tolist()) if value == kind]
+        return [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()][:count]
+
+    objects = some(1, int(share * size))
+    return objects, some(0, size - len(objects))
+
+
+def calibration(scores, right, bins=10):  # score by score
+    table = [[] for _ in range(bins)]
+    for score, is_right in zip(scores.numpy(), right.numpy(), strict=True):
+        table[min(int(score * bins), bins - 1)].append((score, is_right))
+    return [(len(one), *(np.mean(one, axis=0).tolist() if one else (None, None))) for one in table]
+
+
+def nudge(f, x, eps=1e-3):  # a row of the unit matrix at a time
+    steps = torch.eye(x.numel(), dtype=x.dtype).reshape(x.numel(), *x.shape) * eps
+    return np.array([(f(x + step).item() - f(x - step).item()) / 2 / eps for step in steps]).reshape(x.shape)
+
+
 REWRITTEN = [
     *(iou_one_cxcywh, deltas_to_one, decode_classes, nms_with_a_hole, soft_nms, catch_iou, ciou_pairs),
     *(context_box, svm_targets, mine, ridge, regression_examples, three_kinds, as_the_network_knows_it),
@@ -539,6 +599,7 @@ REWRITTEN = [
     *(anchors_by_width, grid_row_by_row, foreground_anchors, window_of_layers, anchor_verdicts),
     *(rpn_loss_paper, propose, rpn_answers, rpn_box_loss, flatten_outputs),
     *(training_step, background_to_front, kind_of_error, check_targets, parts_reached),
+    *(send_back, changed_tensors, freeze, resume, fill_up, calibration, nudge),
 ]
 
 
