@@ -97,6 +97,7 @@ def _of_arrays(
         return _with(both, f"It should be {_dtype(wanted)} and is {_dtype(given)}.", "type")
     if given.dtype == np.float16:
         tolerance = max(tolerance, OF_HALF_PRECISION)
+    says_yes_or_no = wanted.dtype.kind == "b"
     wanted, given = wanted.astype(float), given.astype(float)
     if any_order:
         wanted, given = _sorted(wanted), _sorted(given)
@@ -115,6 +116,7 @@ def _of_arrays(
         )
     if (
         wanted.ndim
+        and not says_yes_or_no  # as many True as wanted is no order of anything
         and _sorted(wanted).shape == _sorted(given).shape
         and np.allclose(_sorted(wanted), _sorted(given), rtol=tolerance, atol=tolerance)
     ):

@@ -21,6 +21,7 @@ from frcnn_lessons.exercises.description import Case, Exercise, Impostor, Varian
 def _verdict_cases(verdicts: str, objects: tuple[str, ...], by_rpn: str) -> tuple[Case, ...]:
     """A case for each letter and each object."""
     return (
+        on_paper("verdicts: how many", gives=len(verdicts), experiment=lambda value: len(value()["verdicts"])),
         *(
             on_paper(
                 f"verdicts: region {i}",
@@ -29,6 +30,7 @@ def _verdict_cases(verdicts: str, objects: tuple[str, ...], by_rpn: str) -> tupl
             )
             for i, letter in enumerate(verdicts)
         ),
+        on_paper("objects: how many", gives=len(objects), experiment=lambda value: len(value()["objects"])),
         *(
             on_paper(
                 f"objects: foreground region number {i + 1}",
@@ -37,6 +39,7 @@ def _verdict_cases(verdicts: str, objects: tuple[str, ...], by_rpn: str) -> tupl
             )
             for i, name in enumerate(objects)
         ),
+        on_paper("by_rpn: how many", gives=len(by_rpn), experiment=lambda value: len(value()["by_rpn"])),
         *(
             on_paper(f"by_rpn: region {i}", gives=letter, experiment=lambda value, i=i: value()["by_rpn"][i].upper())
             for i, letter in enumerate(by_rpn)
@@ -341,7 +344,7 @@ may be empty. Do it without `torch.nn`.""".strip(),
 def two_task_loss(scores, deltas, labels, goals, box_weight=1.0):
     """Class loss and box loss of R regions; scores (R, C + 1) with background last, deltas (R, 4 C)."""
     R, C = len(labels), scores.shape[1] - 1
-    class_loss = -scores.log_softmax(dim=1)[torch.arange(R), labels].sum()
+    class_loss = (-scores.log_softmax(dim=1))[torch.arange(R), labels].sum()
     foreground = torch.nonzero(labels < C).flatten()  # (F,)
     chosen = deltas.reshape(R, C, 4)[foreground, labels[foreground]]  # (F, 4)
     d = (chosen - goals[foreground]).abs()
@@ -418,6 +421,14 @@ two numbers:
             gives=(LN2, 2.5),
         ),
         on_paper(
+            "a car that is taken for a bus",
+            tensor([[0.6, 0.3, 0.1]]).log(),
+            THREE_DELTAS[1:2],
+            tensor([1]),
+            THREE_GOALS[1:2],
+            gives=(-math.log(0.3), 2.5),
+        ),
+        on_paper(
             "background only",
             torch.zeros(2, 3),
             torch.full((2, 8), 99.0),
@@ -474,6 +485,11 @@ two numbers:
             "first_class",
             "Every region has the box of its own class.",
             change={"[foreground, labels[foreground]]": "[foreground, 0]"},
+        ),
+        Impostor(
+            "predicted_class",
+            "The box of the *true* class counts, whatever class the scores favour.",
+            change={"[foreground, labels[foreground]]": "[foreground, scores[foreground, :C].argmax(dim=1)]"},
         ),
         Impostor(
             "by_foreground",
@@ -581,6 +597,7 @@ two numbers:
             gives={"the car alone": (LN2, 2.5), "one class, all scores alike": (LN2, 0.09)},
             without=(
                 "background_first",
+                "predicted_class",
                 "all_classes",
                 "interleaved",
                 "first_class",
@@ -637,6 +654,7 @@ numbers:
             gives={"the car alone": (LN2, 2.5), "one class, all scores alike": (LN2, 0.09)},
             without=(
                 "background_first",
+                "predicted_class",
                 "all_classes",
                 "interleaved",
                 "first_class",
@@ -1292,11 +1310,14 @@ def _after(steps: int, what: str) -> Callable[..., Any]:
         backbone = nn.Sequential(first, norm, second)
         running_mean = norm.running_mean
         assert running_mean is not None
+        arrived: list[bool] = []
+        second.weight.register_hook(lambda _: arrived.append(True))
         losses = [float(step(backbone, head, image, goal)) for _ in range(steps)]
         return {
             "loss": losses[-1],
             "head": head.weight.item(),
             "layer": second.weight.item(),
+            "arrived": len(arrived) > 0,
             "fixed": first.weight.item(),
             "has a gradient": first.weight.grad is not None,
             "mean": running_mean.item(),
@@ -1337,6 +1358,7 @@ its slope 1.""",
     cases=(
         on_paper("the loss of the first step", LIGHT, ZERO, gives=1.5, experiment=_after(1, "loss")),
         on_paper("the head's weight after a step", LIGHT, ZERO, gives=1.9, experiment=_after(1, "head")),
+        on_paper("does a gradient reach the second layer", LIGHT, ZERO, gives=True, experiment=_after(1, "arrived")),
         on_paper("the second layer's weight after a step", LIGHT, ZERO, gives=0.8, experiment=_after(1, "layer")),
         on_paper("the fixed layer's weight after a step", LIGHT, ZERO, gives=1, experiment=_after(1, "fixed")),
         on_paper("has the fixed layer a gradient", LIGHT, ZERO, gives=False, experiment=_after(1, "has a gradient")),
@@ -1353,8 +1375,13 @@ its slope 1.""",
     ),
     impostors=(
         Impostor(
+            "optimiser_forgets",
+            "A gradient arrives in the backbone now, but the optimiser does not know its parameters.",
+            change={"[*backbone.parameters(), *head.parameters()]": "head.parameters()"},
+        ),
+        Impostor(
             "as_given",
-            "No gradient arrives in the backbone, and the optimiser does not know its parameters.",
+            "No gradient arrives in the backbone: `.data` cuts the graph, as `.detach()` does.",
             change={
                 "    learning = [p for p in [*backbone.parameters(), *head.parameters()] if p.requires_grad]\n": "",
                 "torch.optim.SGD(learning, learning_rate)": "torch.optim.SGD(head.parameters(), learning_rate)",
@@ -1453,11 +1480,19 @@ its slope 1.""",
                 ),
                 on_paper("the head's weight after 2 steps", LIGHT, ZERO, gives=1.81, experiment=_after(2, "head")),
             ),
-            without=("as_given", "unfroze_all", "head_forgotten", "mean_of_the_map", "loss_afterwards", "ascent"),
+            without=(
+                "as_given",
+                "optimiser_forgets",
+                "unfroze_all",
+                "head_forgotten",
+                "mean_of_the_map",
+                "loss_afterwards",
+                "ascent",
+            ),
             impostors=(
                 Impostor(
                     "as_given",
-                    "No gradient arrives in the backbone, and the optimiser does not know its parameters.",
+                    "No gradient arrives in the backbone: `.data` cuts the graph, as `.detach()` does.",
                     change={
                         "    of_backbone = [p for p in backbone.parameters() if p.requires_grad]\n": "",
                         'torch.optim.SGD(\n        [{"params": of_backbone, "lr": learning_rate / 2}, '

@@ -720,6 +720,13 @@ def _street(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, 
     return regions, gt, tensor([2, 1, 2]), 1 + count % 2
 
 
+def _of_best_object(regions: Tensor, gt: Tensor, labels: Tensor, label: int, min_iou: float) -> tuple[Tensor, Tensor]:
+    """Examples of the regions whose best object of all has this class."""
+    iou, nearest = boxes.iou(regions, gt).max(dim=1)
+    use = (iou > min_iou) & (labels[nearest] == label)
+    return regions[use], boxes.encode(gt[nearest[use]], regions[use])
+
+
 TEN = tensor([[0.0, 0, 10, 10]])
 BUS_AND_CAR = tensor([[0.0, 0, 10, 8], [20, 0, 30, 10]])  # labels 1 and 2
 
@@ -787,6 +794,22 @@ object*, shape `(E, 4)`. `R` and `E` may be 0.""",
             gives=([], []),
         ),
         on_paper(
+            "a bus and a car in the same place; the car's are asked for",
+            TEN,
+            tensor([[0.0, 0, 10, 8], [2, 0, 12, 10]]),
+            tensor([1, 2]),
+            2,
+            gives=([[0, 0, 10, 10]], [[0.2, 0, 0, 0]]),
+        ),
+        on_paper(
+            "two objects in the same place; the truck's, label 3, is asked for",
+            TEN,
+            tensor([[0.0, 0, 8, 10], [0, 2, 10, 12]]),
+            tensor([1, 3]),
+            3,
+            gives=([[0, 0, 10, 10]], [[0, 0.2, 0, 0]]),
+        ),
+        on_paper(
             "an IoU of exactly 1/2, with 0.5",
             torch.cat([TEN, TEN + tensor([0.0, 0, 0, -2])]),
             tensor([[0.0, 0, 10, 5]]),
@@ -823,6 +846,13 @@ object*, shape `(E, 4)`. `R` and `E` may be 0.""",
             "any_class",
             "Objects of other classes teach this class nothing.",
             change={"gt = gt[labels == label]": "gt = gt[labels > 0]"},
+        ),
+        Impostor(
+            "best_of_all_classes",
+            "A region may lie on a bus and a car: compare it with the objects of this class only.",
+            function=lambda regions, gt, labels, label, min_iou=0.6: _of_best_object(
+                regions, gt, labels, label, min_iou
+            ),
         ),
         Impostor("at_least", "An IoU of exactly `min_iou` is not above it.", change={"> min_iou": ">= min_iou"}),
         Impostor(
@@ -864,7 +894,7 @@ their labels, and returns what the box regression of the class `label` learns fr
 object*, times the weights, shape `(E, 4)`. `R` and `E` may be 0.""",
             change={"regions[use])": "regions[use], (10, 10, 5, 5))"},
             gives={"a region that is too far left": ([[0, 0, 10, 10]], [[2, 0, 0, 0]])},
-            without=("as_given", "negated"),
+            without=("as_given", "negated", "best_of_all_classes"),
             impostors=(
                 Impostor(
                     "as_given",
@@ -909,7 +939,7 @@ the region to the object*, shape `(E, 4)`. `R` and `E` may be 0.""",
                     [[0, 0.125, 0, math.log(1.25)]],
                 ),
             },
-            without=("objects_returned", "as_given"),
+            without=("objects_returned", "as_given", "best_of_all_classes"),
             impostors=(
                 Impostor(
                     "as_given",

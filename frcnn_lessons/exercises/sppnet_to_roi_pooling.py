@@ -43,10 +43,12 @@ PLACES = ("first column", "first row", "last column", "last row")
 def _cells_cases(nearest: tuple[int, ...], outer: tuple[int, ...], fits: str) -> tuple[Case, ...]:
     """A case for each number of both rules, and one for the verdict."""
     return (
+        on_paper("nearest: how many numbers", gives=4, experiment=lambda value: len(value()["nearest"])),
         *(
             on_paper(f"nearest: {name}", gives=nearest[i], experiment=lambda value, i=i: value()["nearest"][i])
             for i, name in enumerate(PLACES)
         ),
+        on_paper("outer: how many numbers", gives=4, experiment=lambda value: len(value()["outer"])),
         *(
             on_paper(f"outer: {name}", gives=outer[i], experiment=lambda value, i=i: value()["outer"][i])
             for i, name in enumerate(PLACES)
@@ -748,6 +750,8 @@ Beyond the middles of the outermost cells, the value of the border holds: at (0,
         on_paper("between two rows", PI, 0.5, 1.0, gives=2.5),
         on_paper("a quarter of the way down", PI, 0.5, 0.75, gives=2.75),
         on_paper("a quarter of the way across", PI, 4.75, 0.5, gives=6),
+        on_paper("three quarters of the way across", PI, 2.25, 0.5, gives=3.25),
+        on_paper("three quarters of the way down", PI, 0.5, 1.25, gives=2.25),
         on_paper("the upper left corner", PI, 0.0, 0.0, gives=3),
         on_paper("the lower right corner", PI, 6.0, 4.0, gives=4),
         on_paper("near the right border", PI, 5.75, 2.5, gives=3),
@@ -784,6 +788,11 @@ Beyond the middles of the outermost cells, the value of the border holds: at (0,
             "nearest",
             "That is the value of the cell in which the point lies; it should change gradually from middle to middle.",
             function=lambda cells, x, y: cells[min(int(y), cells.shape[0] - 1), min(int(x), cells.shape[1] - 1)].item(),
+        ),
+        Impostor(
+            "rounded",
+            "The neighbour on the left is the one *before* the point: round down, not to the nearest.",
+            change={"math.floor(x), math.floor(y)": "round(x), round(y)"},
         ),
         Impostor(
             "plain_mean",
