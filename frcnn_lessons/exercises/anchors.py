@@ -91,6 +91,11 @@ There is at least one cell, one size and one ratio. Loops are welcome. Do it wit
         on_paper("one cell, a square", 1, 1, 8, (16,), (1,), gives=[[-4, -4, 12, 12]]),
         on_paper("one cell, ratio 4", 1, 1, 8, (16,), (4,), gives=[[-12, 0, 20, 8]]),
         on_paper("one cell, ratio 1/4", 1, 1, 8, (16,), (0.25,), gives=[[0, -12, 8, 20]]),
+        on_paper(
+            "one cell, ratio 2: nothing is rounded",
+            *(1, 1, 8, (16,), (2,)),
+            gives=[[4 - 8 * 2**0.5, 4 - 4 * 2**0.5, 4 + 8 * 2**0.5, 4 + 4 * 2**0.5]],
+        ),
         on_paper("one row of two cells", 1, 2, 8, (8,), (1,), gives=[[0, 0, 8, 8], [8, 0, 16, 8]]),
         on_paper("two rows of one cell", 2, 1, 8, (8,), (1,), gives=[[0, 0, 8, 8], [0, 8, 8, 16]]),
         on_paper(

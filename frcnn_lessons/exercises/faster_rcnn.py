@@ -1041,6 +1041,7 @@ are good. An object is bad if
     cases=(
         on_paper("a good one", *_objects(GOOD), gives=None),
         on_paper("a good one, then one without width", *_objects(GOOD, [5, 3, 5, 13]), gives=1),
+        on_paper("one that is half a pixel wide", *_objects([2, 3, 2.5, 13]), gives=None),
         on_paper("one without height", *_objects([2, 3, 20, 3], GOOD), gives=0),
         on_paper("x1 > x2", *_objects(GOOD, GOOD, [20, 3, 2, 13]), gives=2),
         on_paper("y1 > y2", *_objects([2, 13, 20, 3]), gives=0),

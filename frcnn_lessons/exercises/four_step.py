@@ -550,9 +550,9 @@ def freeze(module):
     return module
 
 
-def _nested() -> nn.Module:
+def _nested(dropout: float = 0.5) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)), nn.Linear(4, 3))
+    return nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(dropout)), nn.Linear(4, 3))
 
 
 def _rows(seed: int = 0) -> Tensor:
@@ -590,9 +590,9 @@ def _moved(freeze_it: Callable[..., Any], which: str, copied: bool = False) -> i
     return len(set(names) & set(changed_tensors(before, part.state_dict())))
 
 
-def _map_moves(freeze_it: Callable[..., Any]) -> bool:
+def _map_moves(freeze_it: Callable[..., Any], dropout: float = 0.5) -> bool:
     """Whether the frozen part answers otherwise in the training of the whole than before."""
-    part = _nested()
+    part = _nested(dropout)
     freeze_it(part)
     wanted = copy.deepcopy(part).eval()(_rows())
     whole = nn.Sequential(part, nn.Linear(3, 2)).train()
@@ -678,6 +678,11 @@ of it (`copy.deepcopy`) is frozen, too, and the names in its state dict are thos
             experiment=lambda f: _moved(f, "weights", copied=True),
         ),
         on_paper("tensors that moved after its own train()", gives=0, experiment=_train_on_itself),
+        on_paper(
+            "without dropout: does its answer in training differ from that in evaluation?",
+            gives=False,
+            experiment=lambda f: _map_moves(f, dropout=0.0),
+        ),
         on_paper("does its answer in training differ from that in evaluation?", gives=False, experiment=_map_moves),
         on_paper("do two answers to the same input differ?", gives=False, experiment=_two_answers_differ),
         on_paper("do the layers before and behind it learn?", gives=True, experiment=_learns),
@@ -993,9 +998,9 @@ A colleague freezes a backbone with `requires_grad_(False)`, trains a new head f
 less. Explain, and name the comparison that would have shown it (at most 80 words).""",
     answer="""\
 Batch norm in training mode normalises with the batch at hand and updates its running mean and variance, gradient or
-not. These are buffers and no parameters, so the comparison did not see them; but the map is computed with them, and the
-old head has learned to read another map. Comparing the two state dicts with torch.equal, entry by entry, would have shown
-it; evaluation mode would have prevented it.""",
+not. These are buffers and no parameters, so the comparison did not see them; but the map is computed with them, and
+the old head has learned to read another map. Comparing the two state dicts with torch.equal, entry by entry, would
+have shown it; evaluation mode would have prevented it.""",
     guide="""\
 1 point: batch norm in training mode updates running mean and variance, which are buffers and no parameters. Half a
 point: the map is a function of them. Half a point: compare state dicts with `torch.equal`.""",

@@ -418,6 +418,16 @@ non-maximum suppression and takes the best `after` of what is left: shape `(P, 4
             gives=[[0, 0, 8, 8], [24, 0, 32, 8]],
         ),
         on_paper(
+            "after is 1, and the best is a sliver in the image",
+            tensor([2.0, 1]),
+            tensor([[-0.75, 0, 0, 0], [0, 0, 0, 0]]),
+            ROW[:2],
+            SHEET,
+            6000,
+            1,
+            gives=[[8, 0, 16, 8]],
+        ),
+        on_paper(
             "before is 2, two find the same", tensor([3.0, 2, 1]), ONE_LEFT, ROW, SHEET, 2, 300, gives=[[0, 0, 8, 8]]
         ),
         on_paper(
