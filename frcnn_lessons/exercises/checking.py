@@ -254,7 +254,8 @@ def right_answers(exercise: Exercise) -> list[Answer]:
 @functools.cache
 def answers_of(exercise: Exercise, impostor: Impostor) -> list[Answer]:
     """What a known wrong answer answers, case by case."""
-    return [_answer(exercise, exercise.function_of(impostor), case, PATIENCE) for case in exercise.cases]
+    function = exercise.function_of(impostor)
+    return [_answer(exercise, function, case, PATIENCE) for case in exercise.cases]
 
 
 @functools.cache
