@@ -6,6 +6,7 @@ of an exercise and a block fenced as python becomes a code cell. What is made fr
 """
 
 import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from frcnn_lessons.course.lint import KERNELSPEC, LANGUAGE
+from frcnn_lessons.course.lint import KERNELSPEC, LANGUAGE, WIDEST
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.description import Exercise
 from frcnn_lessons.files import written_whole
@@ -27,8 +28,13 @@ class BookError(ValueError):
 
 
 def your_turn(exercise: Exercise) -> str:
-    """The code cell "Your turn" of a lesson: what the student starts from, and the check."""
-    return f"{exercise.starting_point}\n\n\n{_check(exercise)}"
+    """The code cell "Your turn" of a lesson: what the student starts from, no wider than a page, and the check."""
+    lines = []
+    for line in exercise.starting_point.splitlines():
+        margin = line[: len(line) - len(line.lstrip())]
+        is_long_text = line.lstrip().startswith('"""') and len(line) > WIDEST
+        lines += textwrap.wrap(line, WIDEST, subsequent_indent=margin) if is_long_text else [line]
+    return "\n".join([*lines, "", "", _check(exercise)])
 
 
 def cells_of(exercise: Exercise, variant: str = "") -> list[NotebookNode]:
