@@ -130,10 +130,8 @@ class Backbone(nn.Module):
 def mini(generator: torch.Generator | None = None) -> Backbone:
     """A small network to train from scratch: six convolutions, stride 8, 96 channels.
 
-    A street scene of 160 x 208 pixels takes some 180 million multiplications, a fiftieth of what VGG16 does. The last
-    two convolutions are dilated (they skip every other cell), so that a cell sees 87 pixels of the image instead of
-    55: a large vehicle needs that, and a coarser map would lose the small ones. Its initial weights are drawn from
-    `generator`, or torch's own.
+    The last two convolutions are dilated (they skip every other cell), so that a cell sees 87 pixels of the image, as a
+    large vehicle needs, instead of 55. Its initial weights are drawn from `generator`, or torch's own.
     """
     stages = [
         _convolution(3, 24, stride=2),
@@ -166,10 +164,7 @@ def efficientnet_lite0(pretrained: bool = True) -> Backbone:
 
 
 def imagenet_classifier() -> nn.Module:
-    """All of EfficientNet-Lite0, in evaluation: images (N, 3, H, W), best at 224 x 224, to probabilities (N, 1000).
-
-    Class k is `IMAGENET_CLASSES[k]`.
-    """
+    """All of EfficientNet-Lite0, in evaluation: images, best at 224 x 224, to probabilities of `IMAGENET_CLASSES`."""
     network = nn.Sequential(Normalise(LITE0_MEAN, LITE0_STD), _lite0(pretrained=True), nn.Softmax(dim=1))
     return network.eval().to(memory_format=torch.channels_last)
 
@@ -206,6 +201,18 @@ def vgg16_bn(weights: VGG16_BN_Weights | str | None = None) -> Backbone:
     return Backbone(_between_pools(network.features[:-1]), stride=16, channels=512)
 
 
+def vgg_head(weights: WeightsEnum | str | None = None, batch_norm: bool = False) -> tuple[nn.Module, nn.Module]:
+    """VGG16's own fc6 and fc7, each with its dropout, for 7 x 7 bins of 512 channels: 25,088 -> 4,096 -> 4,096.
+
+    A detector starts from them (Fast R-CNN, section 2.2) by `model.head.fc6, model.head.fc7 = vgg_head("DEFAULT")`.
+    `batch_norm` takes those of `vgg16_bn`; `weights` as for `vgg16`. Dropout draws from torch's own generator.
+    """
+    build = torchvision.models.vgg16_bn if batch_norm else torchvision.models.vgg16
+    enum = VGG16_BN_Weights if batch_norm else VGG16_Weights
+    fc6, _, dropout, fc7, *_ = _from_torchvision(build, enum, weights).classifier
+    return nn.Sequential(fc6, dropout), nn.Sequential(fc7, dropout)
+
+
 def resnet50(weights: ResNet50_Weights | str | None = None, stride: Literal[16, 32] = 16) -> Backbone:
     """ResNet-50 up to its fourth group of layers (stride 16, 1024 channels) or its fifth (stride 32, 2048 channels).
 
@@ -226,10 +233,7 @@ def _between_pools(layers: nn.Sequential) -> list[nn.Module]:
 
 
 def _from_torchvision(build: Callable[..., Any], enum: type[WeightsEnum], weights: WeightsEnum | str | None) -> Any:
-    """Make a network and load weights into it, if any are asked for.
-
-    torchvision's own way of loading (`vgg16(weights=...)`) unpickles what it downloaded; this does not.
-    """
+    """Make a network, with weights if any are asked for; unlike torchvision's own way, this unpickles no download."""
     chosen: Any = enum.verify(weights)
     network = build(weights=None)
     if chosen is not None:

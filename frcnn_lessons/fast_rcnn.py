@@ -75,8 +75,8 @@ class RoIHead(nn.Module):
     """From a feature map and regions to class scores and boxes.
 
     Attributes:
-        fc6, fc7: the two hidden layers. `head.fc6 = truncated_svd(head.fc6, 64)` makes one faster. With `batch_norm`,
-            fc6 is a Linear (`fc6[0]`) and a BatchNorm1d.
+        fc6, fc7: the two hidden layers. `head.fc6 = truncated_svd(head.fc6, 64)` makes one faster, and those of VGG16
+            come with ImageNet weights (`vgg_head`). With `batch_norm`, fc6 is a Linear and a BatchNorm1d.
         classifier: hidden -> L class scores (logits), background first.
         regressor: hidden -> deltas of B boxes, times `DELTA_WEIGHTS`.
         generator: which regions a training step learns from; store its state with the weights to repeat a training.
@@ -265,14 +265,8 @@ def detections(
 def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
     """Replace a fully connected layer by two thin ones that compute nearly the same (section 3.1).
 
-    The weights u x v are U S V'; keeping only the `rank` largest singular values leaves rank * (u + v) numbers. No
-    other pair of layers of that size comes closer (in the sum of squared errors).
-
-    Args:
-        rank: t. The paper keeps 1024 of 4096 for fc6 and 256 for fc7 of VGG16: a third less time, 0.3 points of mAP.
-
-    Returns:
-        V' scaled by S without a bias, then U with the bias of `layer`.
+    Of the u x v weights, U S V', only the `rank` largest singular values are kept, rank * (u + v) numbers: S V' without
+    a bias, then U with that of `layer`. The paper keeps 1024 of 4096 for fc6 and 256 for fc7 of VGG16.
     """
     outputs, inputs = layer.weight.shape
     if not 1 <= rank <= min(outputs, inputs):

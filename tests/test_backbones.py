@@ -10,6 +10,7 @@ from skimage import data
 
 from frcnn_lessons import backbones
 from frcnn_lessons.backbones import Backbone, Normalise
+from frcnn_lessons.fast_rcnn import HeadSettings, RoIHead
 from helpers.draws import generator
 
 SMALL = {
@@ -214,3 +215,51 @@ def test_downloaded_weights_are_loaded_without_unpickling_and_checked(monkeypatc
     assert asked["weights_only"] is True
     assert asked["check_hash"] is True
     assert torch.equal(backbone.stages[0][0].weight, network.conv1.weight)
+
+
+# --- VGG's fully connected layers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_head_of_vgg_computes_what_vgg_computes(batch_norm, monkeypatch):
+    # One network stands for the downloaded weights; backbone, pooling of a whole image and head must give its fc7.
+    torch.manual_seed(0)
+    network = (torchvision.models.vgg16_bn if batch_norm else torchvision.models.vgg16)(weights=None).eval()
+    monkeypatch.setattr(backbones, "_from_torchvision", lambda *_: network)
+    backbone = (backbones.vgg16_bn if batch_norm else backbones.vgg16)().eval()
+    head = RoIHead(512, 16, 2, HeadSettings(hidden=8))
+    head.fc6, head.fc7 = (layer.eval() for layer in backbones.vgg_head(batch_norm=batch_norm))
+    head.classifier = head.regressor = torch.nn.Identity()
+    images = torch.rand(1, 3, 224, 224, generator=generator())
+    with torch.no_grad():
+        features = backbone.features(images)  # (1, 512, 14, 14)
+        # Cells 0 to 13, all there are, in 7 x 7 bins: what VGG's last pool does.
+        hidden, _ = head(features, [torch.tensor([[0.0, 0, 208, 208]])])
+        expected = network.classifier[:5](network.features(backbone.normalise(images)).flatten(1))
+    torch.testing.assert_close(hidden, expected)
+
+
+def test_the_head_of_vgg_keeps_its_dropout_in_training_only():
+    fc6, fc7 = backbones.vgg_head()
+    ones = torch.ones(1, 4096)
+    torch.manual_seed(0)
+    first, second = fc7.train()(ones), fc7(ones)
+    assert not torch.equal(first, second)
+    assert torch.equal(fc7.eval()(ones), fc7(ones))
+    assert fc6[0].weight.shape == (4096, 25_088)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "off"), [("vgg16", 480, 0.0), ("mini", 240, -3.5), ("lite0", 656, 7.5), ("lite0", 641, -7.5)]
+)
+def test_where_a_cell_looks(name, side, off):
+    # Lesson 06: the middle of what a cell sees, from the middle of its square; padding decides.
+    torch.manual_seed(0)
+    backbone = {"vgg16": backbones.vgg16, "mini": backbones.mini, "lite0": backbones.efficientnet_lite0}[name]().eval()
+    row = column = side // backbone.stride // 2
+    image = torch.rand(1, 3, side, side, generator=generator()).requires_grad_()
+    backbone.features(image)[0, :, row, column].sum().backward()
+    seen = image.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()  # columns
+    middle = (int(seen[0]) + int(seen[-1]) + 1) / 2
+    assert middle - (column + 0.5) * backbone.stride == off
