@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from frcnn_lessons.course import book, cli
+from frcnn_lessons.exercises import checking
 from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,3 +98,11 @@ def test_the_command_makes_them_where_it_is_told(tmp_path):
     result = CliRunner().invoke(cli.app, ["release", "99", "--to", str(tmp_path)])
     assert result.exit_code == 1
     assert "has no exercises for lesson 99" in result.output
+
+
+@pytest.mark.parametrize("name", [name for name, e in EXERCISES.items() if e.kind == "find the bug"])
+def test_the_given_code_is_known_again_though_your_turn_wraps_its_lines(name):
+    given = EXERCISES[name].given_function
+    code = book.your_turn(EXERCISES[name]).partition("\n\n\ncheck.")[0]
+    assert checking._same_code(given, code)
+    assert not checking._same_code(given, code + "\n    pass")

@@ -334,9 +334,18 @@ def _is_untouched(exercise: Exercise, given: Any) -> bool:
 
 def _same_code(function: Callable[..., Any], source: str) -> bool:
     try:
-        return ast.dump(ast.parse(source_of(function))) == ast.dump(ast.parse(source))
+        return _without_line_breaks(source_of(function)) == _without_line_breaks(source)
     except (OSError, TypeError, SyntaxError):  # no source to be had: behaviour has to do
         return True
+
+
+def _without_line_breaks(source: str) -> str:
+    """The code, wherever the lines of its docstrings end: a lesson wraps them to the width of a page."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = " ".join(node.value.split())
+    return ast.dump(tree)
 
 
 def forbidden_names(function: Callable[..., Any], forbidden: tuple[str, ...]) -> str:
