@@ -101,7 +101,7 @@ def test_the_summary_shows_what_was_measured_and_where_the_rest_comes_from():
 def test_the_summary_of_nothing_still_shows_the_papers():
     axes = diagrams.course_summary({}, LESSON_OF).axes
     assert [len(ax.patches) for ax in axes[:3]] == [0, 0, 0]
-    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (4, 69.9)]
+    assert bars(axes[3]) == [(0, 66.0), (1, 63.1), (2, 66.9), (3, 69.9)]
     assert [text.get_text() for text in axes[4].texts if "published" in text.get_text()] == ["not published"] * 2
 
 

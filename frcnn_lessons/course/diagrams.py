@@ -223,8 +223,7 @@ PUBLISHED = {  # mAP in %, hours, seconds an image in all, without proposals
     "R-CNN": (66.0, 84.0, 49.0, 47.0),
     "SPPNet": (63.1, 25.0, 4.3, 2.3),
     "Fast R-CNN": (66.9, 9.5, 2.3, 0.3),
-    "Faster R-CNN": (None, None, 0.2, 0.19),
-    "Faster R-CNN, four steps": (69.9, None, 0.2, 0.19),
+    "Faster R-CNN": (69.9, None, 0.2, 0.19),
 }
 
 
@@ -258,7 +257,7 @@ def course_summary(measured: Mapping[str, Result], lessons: Mapping[str, str]) -
         (axes[1, 1], 1, "Papers: training", "hours", "{:.1f} h"),
         (axes[1, 2], 2, "Papers: an image", "seconds (log scale)", "{:.2g} s"),
     ):
-        _bars(ax, [PUBLISHED[name] for name in lessons], column, form, ["not published"] * len(lessons))
+        _bars(ax, [PUBLISHED.get(name) for name in lessons], column, form, ["not published"] * len(lessons))
         ax.set(title=title, xlabel=unit)
     for ax in axes[:, 0]:
         ax.set_yticks(range(len(lessons)), list(lessons))
