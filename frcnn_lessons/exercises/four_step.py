@@ -1222,7 +1222,6 @@ row numbers, objects and background. They are fewer than `size` only if there ar
                 "torch.randperm(len(background), generator=generator)": "torch.arange(len(background))",
             },
         ),
-        Impostor("global_random", "", change={", generator=generator": ""}),
     ),
     hints=(
         "Three questions: where are the objects, how many of them, and what is left of `size`?",
