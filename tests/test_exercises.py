@@ -32,7 +32,7 @@ ALL = [
 ]
 CHECKED = [pytest.param(exercise, id=name) for name, exercise in ALL if exercise.kind != "explain"]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from frcnn_lessons.exercises.progress import notes_of, progress_file
 IOU = EXERCISES["iou_one_cxcywh"]
 right = IOU.reference
 
-pytestmark = pytest.mark.usefixtures("without_a_window", "one_thread")
+pytestmark = [pytest.mark.usefixtures("without_a_window", "one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
