@@ -21,7 +21,8 @@ def test_the_stored_table_is_fair_and_in_the_order_of_the_papers():
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", reference.TRAININGS)
 def test_a_row_is_measured_from_any_number_of_images(detector, monkeypatch):
-    monkeypatch.setattr(reference, "STREETS_TRAINING", reference.replace(reference.STREETS_TRAINING, epochs=1))
+    short = reference.replace(reference.STREETS_TRAINING, epochs=1, warmup_steps=0)
+    monkeypatch.setattr(reference, "STREETS_TRAINING", short)
     row = reference.measure(detector, reference.load(train_images=6, test_images=4))
     assert (row.detector, row.images) == (detector, 6)
     assert row.proposal_seconds == 0 if "Faster" in detector else row.proposal_seconds > 0
