@@ -141,6 +141,7 @@ def test_global_random_numbers_are_noticed(draws):
     assert not run_safely(lambda: torch.rand(1, generator=generator), (), SHORT).drew
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="an interval timer is needed")
 def test_a_signal_handler_of_the_user_is_put_back():
     code = """
