@@ -115,11 +115,9 @@ def test_everything_is_left_as_it_was():
         random.seed(0)
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        plt.rcParams["font.size"] = 99
         plt.figure()
 
     mine = plt.figure()
-    size = plt.rcParams["font.size"]
     torch.manual_seed(3)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     outcome = run_safely(untidy, (), 5)
@@ -130,7 +128,6 @@ def test_everything_is_left_as_it_was():
     assert np.random.get_state()[1].tolist() == before[2]  # noqa: NPY002
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
-    assert plt.rcParams["font.size"] == size
     assert plt.get_fignums() == [mine.number]
 
 
