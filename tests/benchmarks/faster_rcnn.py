@@ -73,7 +73,8 @@ def detection(model: nn.Module, images) -> None:
 
 def times(samples: list[Sample]) -> list[tuple[str, str, Callable[[], float], float]]:
     trained = our_detector(0)
-    train(trained, loader(samples[:80], 0), replace(STREETS_TRAINING, epochs=2))  # so that proposals are as in a real training
+    # Trained a little, so that proposals are as in a real training.
+    train(trained, loader(samples[:80], 0), replace(STREETS_TRAINING, epochs=2))
     ours, theirs = pair(trained)
     rows = []
     # A rate of 0: all the work of a step is done, and every step is the same work.
