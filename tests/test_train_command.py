@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_and_says_how_to_go_on(photographs, tmp
     monkeypatch.setattr(train_command, "predict", interrupted)
     result = train(photographs, tmp_path / "out")
     assert result.exit_code == 130
-    assert "as it was after the last whole epoch; --resume goes on" in result.output
+    assert "is whole, and --resume goes on after its last epoch" in result.output
     content = read_checkpoint(tmp_path / "out" / "training.0-2.pth")
     assert (content["epoch"], content["measured"]) == (2, False)
     assert train(photographs, tmp_path / "out", "--resume").exit_code == 0
@@ -195,6 +195,17 @@ def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_stays_whole(photograp
     assert last.endswith("; make room, then go on with --resume")
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+
+
+def test_weights_that_cannot_be_fetched_are_a_sentence_and_leave_the_folder_free(photographs, tmp_path, monkeypatch):
+    def offline(_):
+        raise ConnectionError("could not download vgg16.pth; use efficientnet_lite0()")
+
+    monkeypatch.setattr("frcnn_lessons.backbones.vgg16", offline)
+    for _ in range(2):
+        result = call("train", photographs, "--out", tmp_path / "out", "--backbone", "vgg16", "--short-side", 64)
+        assert result.exit_code == 1
+        assert result.stderr == "could not download vgg16.pth; use efficientnet_lite0()\n"
 
 
 def test_a_folder_in_use_is_left_alone(photographs, tmp_path):
@@ -250,7 +261,7 @@ def test_bad_data_stop_the_run_before_it_begins_or_are_left_out(tmp_path):
     assert "3 cannot be used, listed above; mend them, or leave them out with --skip-bad" in refused.output
     assert not (tmp_path / "out").exists()
 
-    left_out = train(data, tmp_path / "out", "--skip-bad", "--epochs", 1)
+    left_out = train(data, tmp_path / "out", "--skip-bad", "--epochs", 1, "--workers", 1)
     assert left_out.exit_code == 0, left_out.output
     assert "4 train, 1 val images; 3 left out" in left_out.output
     assert "4 images with 8 objects" in (tmp_path / "out" / "run.json").read_text()

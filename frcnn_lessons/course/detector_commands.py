@@ -52,10 +52,12 @@ def train(
     """
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes (torchrun) the first one speaks
-    with sentences(f"{out} is as it was after the last whole epoch; --resume goes on from there"):
+    with sentences(f"stopped; what is in {out} is whole, and --resume goes on after its last epoch"):
         from frcnn_lessons.course import runs, train_command
         from frcnn_lessons.distributed import processes, rank
+        from frcnn_lessons.files import user_path
 
+        out = user_path(out)
         before = runs.asked_before(out, resume)
         given = {
             "recipe": recipe,
@@ -113,8 +115,9 @@ def detect(
     with sentences():
         from frcnn_lessons.course import detect_command
         from frcnn_lessons.detectors import load_detector
+        from frcnn_lessons.files import user_path
 
-        detector = load_detector(checkpoint)
+        out, detector = user_path(out), load_detector(checkpoint)
         detector.model.to(find_device(device))
         bad = detect_command.detect(detector, photographs, out, threshold, limit, say)
         say(f"{out / 'detections.json'} holds what was found")

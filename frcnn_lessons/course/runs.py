@@ -68,6 +68,8 @@ def asked_before(folder: Path, resume: bool) -> dict[str, Any] | None:
         return None
     if "run.json" not in there:
         raise RunError(f"{folder} holds something else ({there[0]}); name another folder for the training with --out")
+    if not resume and there == ["run.json"]:
+        return None  # it never began to learn
     if not resume:
         raise RunError(f"{folder} holds a training already; go on with --resume, or name another --out")
     path = folder / "run.json"
