@@ -22,6 +22,7 @@ from frcnn_lessons.checkpoints import read_checkpoint
 from frcnn_lessons.course import cli, runs, train_command
 from frcnn_lessons.course.train_command import complete, resized_boxes, scaled_rate
 from frcnn_lessons.datasets import ResizeShortSide, VOCDataset
+from frcnn_lessons.datasets.own_data import open_data
 from frcnn_lessons.detectors import load_detector
 from helpers.tiny_photographs import write_voc
 
@@ -278,8 +279,7 @@ def test_data_of_no_known_kind_are_refused(tmp_path):
 
 
 def test_a_class_without_objects_is_said_or_refused(photographs):
-    data = train_command.OwnData("VOC", ("blue", "green", "red"), {}, [])
-    data.splits["train"] = VOCDataset(photographs, "train", data.classes)
+    data = replace(open_data(photographs), classes=("blue", "red", "green"))
     assert train_command.check_classes(data, "faster") == ["green"]
     with pytest.raises(runs.RunError, match="no training image holds an object of the class green"):
         train_command.check_classes(data, "rcnn")
