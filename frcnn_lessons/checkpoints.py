@@ -11,7 +11,7 @@ what is easily forgotten. `frcnn_lessons.training` writes checkpoints and goes o
 import io
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 from frcnn_lessons.files import user_path, written_whole
 
 REMEDY = "restore it from a copy, or delete it and start anew"
-PARTS = {"plan", "epoch", "measured", "step", "model", "optimiser", "schedule", "scaler", "generators", "history"}
+DETECTOR_PARTS = {"description", "model"}  # all that is needed to detect, see `frcnn_lessons.detectors`
+STATE_PARTS = {"plan", "epoch", "measured", "step", "optimiser", "schedule", "scaler", "generators", "history"}
 
 
 class CheckpointError(ValueError):
@@ -40,7 +41,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
         CheckpointError: the file is damaged or of another architecture; the model has not changed.
     """
     weights = read_checkpoint(path)["model"]
-    _check_weights(Path(path), weights, model)
+    check_weights(Path(path), weights, model)
     model.load_state_dict(weights)
 
 
@@ -48,17 +49,20 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write the parts of a checkpoint, whole or not at all."""
     history = {
         part: {name: [_plain(value) for value in column] for name, column in columns.items()}
-        for part, columns in content["history"].items()
+        for part, columns in content.get("history", {}).items()
     }
     # Through an open file: given a path, torch.save refuses hidden names without an ending.
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, "history": history}, file)
+        torch.save({**content, "history": history} if history else content, file)
 
 
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
+def read_checkpoint(path: Path | str, parts: Set[str] = STATE_PARTS | DETECTOR_PARTS) -> dict[str, Any]:
     """Read a checkpoint of `train`: its `plan`, `epoch`, `step`, `model`, `history` and so on, tensors on the CPU.
 
     Nothing in the file is ever run: it is loaded with `weights_only=True`, which knows tensors and plain containers.
+
+    Args:
+        parts: which the file must hold; it may hold more.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -83,19 +87,19 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         ) from None
     except Exception as error:  # a damaged file can make the readers stumble in any way
         raise CheckpointError(f"{path} is damaged or no checkpoint; {REMEDY}") from error
-    if not isinstance(content, dict) or content.keys() != PARTS:
-        raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(PARTS))}")
-    history = content["history"]
-    right = {
-        "plan": isinstance(content["plan"], dict),
-        "epoch": type(content["epoch"]) is int,
-        "measured": type(content["measured"]) is bool,
-        "model": _is_dict_of(Tensor, content["model"]),
-        "generators": _is_dict_of(Tensor, content["generators"]),
-        "history": _is_dict_of(dict, history) and all(_is_dict_of(list, columns) for columns in history.values()),
+    if not isinstance(content, dict) or not parts <= content.keys():
+        raise CheckpointError(f"{path} is no checkpoint of this course; it must hold {', '.join(sorted(parts))}")
+    fits: dict[str, Callable[[Any], bool]] = {
+        "description": lambda value: isinstance(value, dict),
+        "plan": lambda value: isinstance(value, dict),
+        "epoch": lambda value: type(value) is int,
+        "measured": lambda value: type(value) is bool,
+        "model": lambda value: _is_dict_of(Tensor, value),
+        "generators": lambda value: _is_dict_of(Tensor, value),
+        "history": lambda value: _is_dict_of(dict, value) and all(_is_dict_of(list, one) for one in value.values()),
     }
-    if not all(right.values()):
-        wrong = ", ".join(name for name in right if not right[name])
+    wrong = ", ".join(name for name in fits if name in content and not fits[name](content[name]))
+    if wrong:
         raise CheckpointError(f"{path} is damaged: it holds something else as its {wrong}; {REMEDY}")
     return content
 
@@ -118,7 +122,7 @@ def check_fits(
     Raises:
         CheckpointError: names what differs, and says how.
     """
-    _check_weights(path, content["model"], model)
+    check_weights(path, content["model"], model)
     differing = [
         f"{name} was {content['plan'].get(name)} and is {value}"
         for name, value in plan.items()
@@ -136,7 +140,7 @@ def check_fits(
         )
 
 
-def _check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
+def check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
     """Refuse weights of another architecture before the first of them is copied."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     stored = {name: tuple(value.shape) for name, value in weights.items()}

@@ -14,8 +14,7 @@ was then: weights, momentum, learning rate and *every random generator*. So what
 on a CPU the final weights are the same to the last bit. That needs all generators to be known. Found without being
 told are those that a module of the model keeps as `self.generator` (samplers do) and those of the DataLoader and its
 sampler; any other, such as the one of a random flip, is passed as `generators={"flip": flip.generator}`. Dropout and
-torchvision's own detectors draw from torch's global generator: pass `{"torch": torch.default_generator}`. The loop
-itself draws nothing.
+torchvision's own detectors draw from torch's global generator: pass `{"torch": torch.default_generator}`.
 
 Settings, optimiser and learning rate, with their sources, are in `frcnn_lessons.schedule`. Lesson 07.
 """
@@ -273,6 +272,7 @@ class _Training:
         if path is None:
             return
         content = {
+            "description": getattr(self.model, "description", {}),  # how to build it, see `detectors`
             "plan": self.plan,
             "epoch": self.epoch,
             "measured": self.measured,

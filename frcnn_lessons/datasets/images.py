@@ -14,6 +14,7 @@ turn. Whoever knows it says so with `exif`:
 Shapes: an image of H x W pixels. Lesson 02.
 """
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 from torchvision import tv_tensors
 
@@ -74,38 +76,50 @@ def check_image(
 
 
 def read_image(path: Path | str, max_pixels: int = MAX_PIXELS, exif: str = "refuse") -> tv_tensors.Image:
-    """Decode an image file.
-
-    Args:
-        path: a JPEG or PNG file.
-        max_pixels: the largest height times width to accept, checked before anything is decoded.
-        exif: what to do with an image that is to be turned, as for `check_image`.
+    """Decode an image file; arguments and errors as those of `read_pixels`.
 
     Returns:
         (3, H, W), float32, RGB, 0..1.
+    """
+    pixels = torch.from_numpy(read_pixels(path, max_pixels, exif))  # (H, W, 3)
+    return tv_tensors.Image(pixels.permute(2, 0, 1).contiguous().float().div_(255))
+
+
+def read_pixels(
+    source: Path | str | bytes, max_pixels: int = MAX_PIXELS, exif: str = "refuse"
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode an image to numbers of 8 bits, RGB.
+
+    Args:
+        source: a JPEG or PNG file, or the content of one.
+        max_pixels: the largest height times width to accept, checked before anything is decoded.
+        exif: what to do with an image that is to be turned, as for `check_image`.
 
     Raises:
-        DataError, ValueError: as `check_image` with `decode`.
+        DataError, ValueError: as `check_image` with `decode`. A message names the file, or "the image" for a content.
     """
-    path = user_path(path)
-    with _opened(path, max_pixels, exif) as image:
+    data = io.BytesIO(source) if isinstance(source, bytes) else None
+    name = Path("the image") if isinstance(source, bytes) else user_path(source)
+    with _opened(name, max_pixels, exif, data) as image:
         image.load()
-        _check_upright(path, image, exif)
+        _check_upright(name, image, exif)
         upright = _rgb(image)
         if exif == "apply" and (turn := _TURNS.get(_orientation(image))) is not None:
             upright = upright.transpose(turn)
-        pixels = np.array(upright)  # (H, W, 3), uint8
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255))
+        return np.array(upright)
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int, exif: str) -> Iterator[ImageFile.ImageFile]:
-    """Open an image and check its header; whatever Pillow raises until the block ends becomes a DataError."""
+def _opened(path: Path, max_pixels: int, exif: str, data: io.BytesIO | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Open an image and check its header; whatever Pillow raises until the block ends becomes a DataError.
+
+    `data` is the file's content if it lies in memory; `path` is only its name then.
+    """
     if exif not in EXIF_CHOICES:
         raise ValueError(f"exif must be 'refuse', 'apply' or 'ignore', not {exif!r}")
     try:
         # Pillow warns of large images and of odd EXIF; both are checked here, as far as it matters.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("JPEG", "PNG")) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(data or path, formats=("JPEG", "PNG")) as image:
             _check_header(path, image, max_pixels, exif)
             yield image
     except DataError:
