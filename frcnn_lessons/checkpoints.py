@@ -34,26 +34,38 @@ class CheckpointError(ValueError):
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
-    """Put the weights of a checkpoint into a detector.
+    """Put the weights of a checkpoint, or of a file that only has them, into a detector.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is damaged or of another architecture; the model has not changed.
     """
-    weights = read_checkpoint(path)["model"]
+    weights = read_checkpoint(path, {"model"})["model"]
     check_weights(Path(path), weights, model)
     model.load_state_dict(weights)
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the parts of a checkpoint, whole or not at all."""
+    """Write the parts of a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: the disk is full, for instance; it names the file.
+    """
     history = {
         part: {name: [_plain(value) for value in column] for name, column in columns.items()}
         for part, columns in content.get("history", {}).items()
     }
     # Through an open file: given a path, torch.save refuses hidden names without an ending.
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        torch.save({**content, "history": history} if history else content, file)
+    with written_whole(path) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                torch.save({**content, "history": history} if history else content, file)
+        except (OSError, RuntimeError) as error:
+            # torch's writer hides why a write failed, and an open file does not know its name.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
 def read_checkpoint(path: Path | str, parts: Set[str] = STATE_PARTS | DETECTOR_PARTS) -> dict[str, Any]:

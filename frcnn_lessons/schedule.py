@@ -4,6 +4,7 @@ Sources: Fast R-CNN, section 2.3 "SGD hyper-parameters"; Faster R-CNN, section 3
 (warm-up); Loshchilov and Hutter 2017 (cosine); Pascanu et al. 2013 (clipping); Micikevicius et al. 2018 (precision).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +27,10 @@ class Settings:
         optimiser: "sgd" with `momentum`, as in the papers, or "adamw", which needs less tuning and ignores it.
         momentum, weight_decay: Fast R-CNN, section 2.3; Faster R-CNN, section 3.1.3.
         schedule: "step" cuts the rate where `drop_at` says, "cosine" lowers it smoothly to `final_learning_rate`,
-            "constant" keeps it.
+            "cosine by epoch" does so in one stair an epoch, "constant" keeps it.
         drop_at: after which shares of all steps "step" multiplies the rate by `drop_to`. Both papers drop it once, to
             a tenth, after three quarters: 30k of 40k steps (Fast R-CNN, 2.3), 60k of 80k (Faster R-CNN, 3.1.3).
-        final_learning_rate: where "cosine" ends.
+        final_learning_rate: where a cosine ends.
         warmup_steps: over so many first steps the rate grows evenly from a thousandth to the full one (Goyal et al.,
             2.2). The papers had none.
         clip_norm: a gradient longer than this (all parameters taken as one vector) is shortened to it. None for no
@@ -44,7 +45,7 @@ class Settings:
     optimiser: Literal["sgd", "adamw"] = "sgd"
     momentum: Share = 0.9
     weight_decay: Weight = 0.0005
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    schedule: Literal["step", "cosine", "cosine by epoch", "constant"] = "step"
     drop_at: tuple[Inside, ...] = (0.75,)
     drop_to: Share = 0.1
     final_learning_rate: Weight = 1e-5
@@ -66,6 +67,11 @@ def make_optimiser(parameters: Sequence[nn.Parameter], settings: Settings) -> to
     )
 
 
+def cosine(share: float) -> float:
+    """Half a wave of a cosine, from 1 at a share of 0 to 0 at 1."""
+    return (1 + math.cos(math.pi * share)) / 2
+
+
 def make_schedule(optimiser: torch.optim.Optimizer, settings: Settings, total_steps: int) -> lr_scheduler.LRScheduler:
     """The learning rate as a function of the step; call its `step` once after each step of the optimiser.
 
@@ -81,9 +87,15 @@ def make_schedule(optimiser: torch.optim.Optimizer, settings: Settings, total_st
     main: lr_scheduler.LRScheduler
     if settings.schedule == "cosine":
         main = lr_scheduler.CosineAnnealingLR(optimiser, total_steps - warmup, settings.final_learning_rate)
+    elif settings.schedule == "cosine by epoch":
+        low = settings.final_learning_rate / settings.learning_rate
+        main = lr_scheduler.LambdaLR(
+            optimiser,
+            # After a warm-up the schedule that follows counts from 0 again.
+            lambda step: low + (1 - low) * cosine((step + warmup) * settings.epochs // total_steps / settings.epochs),
+        )
     else:
         shares = settings.drop_at if settings.schedule == "step" else ()
-        # After a warm-up the schedule that follows counts from 0 again.
         drops = [round(share * total_steps) - warmup for share in shares]
         main = lr_scheduler.MultiStepLR(optimiser, drops, settings.drop_to)
     if warmup == 0:

@@ -49,3 +49,36 @@ def test_half_a_step_of_warm_up_is_refused():
 def test_settings_that_cannot_be_meant_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings(**{"epochs": 1, **wrong})
+
+
+def test_a_cosine_by_epoch_is_torchs_own_stepped_once_an_epoch():
+    epochs, steps = 4, 3
+    rates = []
+    for settings, by_step in ((Settings(epochs, 0.001, schedule="cosine by epoch"), True), (Settings(epochs), False)):
+        optimiser = make_optimiser([nn.Parameter(torch.zeros(1))], settings)
+        oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs, 1e-5)
+        schedule = make_schedule(optimiser, settings, epochs * steps) if by_step else oracle
+        rates.append([])
+        for step in range(epochs * steps):
+            rates[-1].append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            if by_step or step % steps == steps - 1:
+                schedule.step()
+        rates[-1].append(optimiser.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(rates[1])
+    assert rates[0][:4] == pytest.approx([0.001, 0.001, 0.001, 1e-5 + 0.00099 * (1 + math.cos(math.pi / 4)) / 2])
+    assert rates[0][-1] == pytest.approx(1e-5)
+
+
+def test_a_warm_up_before_a_cosine_by_epoch_moves_no_stair():
+    rates = {}
+    for warmup in (0, 2):
+        settings = Settings(4, 0.001, schedule="cosine by epoch", warmup_steps=warmup)
+        optimiser = make_optimiser([nn.Parameter(torch.zeros(1))], settings)
+        schedule, rates[warmup] = make_schedule(optimiser, settings, 12), []
+        for _ in range(12):
+            rates[warmup].append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            schedule.step()
+    assert rates[2][0] == pytest.approx(1e-6)
+    assert rates[2][2:] == pytest.approx(rates[0][2:])

@@ -19,6 +19,7 @@ from frcnn_lessons.metrics.average_precision import (
     precision_recall,
 )
 from frcnn_lessons.metrics.coco import COCO_AREAS, COCO_IOUS, COCO_LIMITS, evaluate_coco
+from frcnn_lessons.metrics.confusion import confusion_matrix
 from frcnn_lessons.metrics.matching import FALSE, IGNORED, TRUE, Pairs, assign_objects
 from frcnn_lessons.metrics.proposals import average_recall, proposal_recall
 from frcnn_lessons.metrics.voc import Matches, VocResult, diagnose, evaluate_voc, match_detections
@@ -38,6 +39,7 @@ __all__ = [
     "assign_objects",
     "average_precision",
     "average_recall",
+    "confusion_matrix",
     "diagnose",
     "envelope",
     "evaluate_coco",
