@@ -239,7 +239,7 @@ SIZES_AFTER_RESIZING = Exercise(
 
 
 def fpn_level(boxes):
-    """Level 2 to 5 of a feature pyramid, (K,), from which each of the boxes (K, 4) xyxy is pooled."""
+    """Level of the pyramid, 2 to 5, (K,), from which each box (K, 4) xyxy is pooled."""
     levels = []
     for x1, y1, x2, y2 in boxes.tolist():
         side = math.sqrt((x2 - x1) * (y2 - y1))
