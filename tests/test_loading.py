@@ -171,7 +171,7 @@ def test_a_copy_of_a_flip_goes_on_as_the_original_would():
     copies = [copy.deepcopy(flip), pickle.loads(pickle.dumps(flip))]
     drawn = [[one.make_params([])["flip"] for _ in range(20)] for one in (flip, *copies)]
     assert drawn[0] == drawn[1] == drawn[2]
-    assert {one.generator.initial_seed() for one in copies} == {3}
+    assert {one.draws.generator().initial_seed() for one in copies} == {3}
 
 
 def test_what_cannot_be_is_refused_with_a_sentence():

@@ -1,5 +1,7 @@
 """What the transforms promise: image and boxes move together, and a run can be repeated."""
 
+import pickle
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from frcnn_lessons.datasets import AnnotatedObject, HorizontalFlip, ResizeShortSide, Sample, VOCDataset
-from frcnn_lessons.datasets.transforms import resized_size
+from frcnn_lessons.datasets.transforms import Augment, resized_size
 from frcnn_lessons.datasets.voc import write_annotation
 
 
@@ -172,3 +174,51 @@ def test_torchvisions_own_transforms_take_a_sample():
     assert result.labels.tolist() == [1]
     assert result.difficult.tolist() == [False]
     assert result.image_id == "painted"
+
+
+# --- Augment ------------------------------------------------------------------------------------------------------
+
+
+def objects(*boxes) -> Sample:
+    """A gray image of 60 x 80 pixels with these objects white."""
+    image = torch.full((3, 60, 80), 0.5)
+    for x1, y1, x2, y2 in boxes:
+        image[:, y1:y2, x1:x2] = 1.0
+    return Sample(
+        tv_tensors.Image(image),
+        tv_tensors.BoundingBoxes(torch.tensor(boxes, dtype=torch.float32), format="XYXY", canvas_size=(60, 80)),
+        torch.arange(1, len(boxes) + 1),
+        torch.arange(len(boxes)) % 2 == 1,
+        "made",
+        (60, 80),
+    )
+
+
+def test_boxes_follow_a_varied_image_and_labels_their_boxes():
+    sample, augment, whole = objects((5, 5, 25, 25), (40, 20, 70, 50)), Augment(torch.Generator().manual_seed(0)), 0
+    sizes = set()
+    for _ in range(200):
+        changed = augment(sample)
+        height, width = changed.image.shape[1:]
+        sizes.add((height, width))
+        assert len(changed.boxes) == len(changed.labels) == len(changed.difficult)
+        assert (changed.difficult == (changed.labels == 2)).all(), "a label has lost its object"
+        for x1, y1, x2, y2 in changed.boxes.tolist():
+            assert 0 <= x1 < x2 <= width
+            assert 0 <= y1 < y2 <= height
+            inside = changed.image[:, round(y1) : round(y2), round(x1) : round(x2)].mean()
+            whole += bool(inside > changed.image.mean() - 1e-3)  # the object, not what is around it
+    assert len(sizes) > 20
+    assert whole > 300
+    assert torch.equal(sample.image, objects((5, 5, 25, 25), (40, 20, 70, 50)).image), "it changed its input"
+
+
+def test_what_is_varied_is_drawn_from_its_own_generator():
+    sample, before = objects((5, 5, 25, 25)), torch.get_rng_state()
+    one, same, other = (Augment(torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    first, again, others = ([augment(sample).image for _ in range(5)] for augment in (one, same, other))
+    assert all(map(torch.equal, first, again))
+    assert not all(map(torch.equal, first, others))
+    assert torch.equal(torch.get_rng_state(), before)
+    copied = pickle.loads(pickle.dumps(one))
+    assert torch.equal(copied(sample).image, one(sample).image)
