@@ -362,7 +362,7 @@ def parameter_groups(model):
     return sorted(decays), sorted(stays)
 
 
-def _small() -> nn.Module:
+def _small() -> nn.Sequential:
     """A convolution with its batch norm, and a linear layer."""
     return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Linear(4, 2))
 
