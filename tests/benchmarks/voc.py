@@ -1,0 +1,329 @@
+"""On real photographs: bus, car, cat and train of PASCAL VOC 2007, learned and scored.
+
+    python tests/benchmarks/voc.py FOLDER                    a training step and a detection beside torchvision's
+    python tests/benchmarks/voc.py FOLDER ours torchvision --seed 0 --rows rows.jsonl
+
+FOLDER is a VOC2007 folder. Each job trains once and adds its row to a file of JSON lines:
+
+    ours, torchvision    the same backbone, anchors, steps and images; short side 288, 6 epochs, 2 images a step
+    plain, augment, deeper, averaged
+                         what each adds to a recipe, learned from four fifths of trainval, scored on a fifth
+    best                 the best of these (by AP50 on that fifth) on all of trainval, scored on test, once
+    rcnn, sppnet, fast, faster
+                         on the first 300 photographs of trainval, scored on the first 200 of test, with at most 500
+                         proposals of one run of selective search (kept in FOLDER/proposals.pt)
+
+Difficult objects are not learned, and not counted. AP is the mean over the four classes.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from faster_rcnn import detection, training_step
+from timing import ratio, report
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.transforms import v2
+
+from frcnn_lessons import boxes, rcnn, sppnet
+from frcnn_lessons.batch import pad_images
+from frcnn_lessons.datasets import ResizeShortSide, Sample, VOCDataset, batches, collate
+from frcnn_lessons.datasets.transforms import Augment
+from frcnn_lessons.detectors import Description, build_detector
+from frcnn_lessons.metrics import average_recall, evaluate_coco, evaluate_voc, proposal_recall
+from frcnn_lessons.recipes import OWN_DATA
+from frcnn_lessons.selective_search import proposals
+from frcnn_lessons.training import History, predict, train
+
+CLASSES = ("bus", "car", "cat", "train")
+DESCRIPTION = Description(
+    "faster",
+    "efficientnet_lite0",
+    CLASSES,
+    short_side=288,
+    long_side=480,
+    frozen_stages=3,
+    frozen_norm=True,
+    rpn=replace(OWN_DATA.rpn, sizes=(32, 64, 128, 256), ratios=(0.5, 1.0, 2.0)),
+    head=OWN_DATA.head,
+)
+TRAINING = replace(OWN_DATA.training, epochs=6, learning_rate=5e-4)
+# Of the recipe: each adds to the one before.
+VARIANTS = ("plain", "augment", "deeper", "averaged")
+LARGER = {"short_side": 400, "long_side": 667}
+OF_VARIANT = replace(TRAINING, epochs=8, learning_rate=1e-3)  # 8 images a step
+EPOCHS_OF_THE_BEST = 20
+
+
+def load(folder: Path, split: str, short: int, count: int | None = None, whole: bool = False) -> list[Sample]:
+    """The photographs of a split that show an object which is not difficult, resized unless `whole`."""
+    resize = None if whole else ResizeShortSide(short, short * 5 // 3)
+    dataset = VOCDataset(folder, split, CLASSES, unknown="drop", transform=resize)
+    shows = [i for i in range(len(dataset)) if not all(dataset.annotation(i)["difficult"])]
+    return [dataset[i] for i in shows[:count]]
+
+
+class Varied:
+    """A list of samples that are varied, then resized, anew each time."""
+
+    def __init__(self, samples: list[Sample], short: int, generator: torch.Generator) -> None:
+        self.samples = samples
+        self.transform = v2.Compose([Augment(generator), ResizeShortSide(short, short * 5 // 3)])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.transform(self.samples[index])
+
+
+def score(model: nn.Module, loader: Any, device: str) -> dict[str, Any]:
+    """AP by VOC's two rules and COCO's, and seconds an image."""
+    started = time.perf_counter()
+    found = predict(model, loader, device)
+    seconds = time.perf_counter() - started
+    coco = evaluate_coco(*found)
+    result = evaluate_voc(*found)
+    return {
+        "AP50": result.mean_ap,
+        "AP50 11 points": evaluate_voc(*found, kind="11").mean_ap,
+        "COCO AP50": coco["AP50"],
+        "COCO AP": coco["AP"],
+        "by class": {CLASSES[label - 1]: ap for label, ap in result.ap.items()},
+        "images": len(found[0]),
+        "seconds an image": seconds / len(found[0]),
+    }
+
+
+def pair(folder: Path, detector: str, seed: int, device: str, epochs: int) -> dict[str, Any]:
+    """Ours or torchvision's, alike in all that both have."""
+    torch.manual_seed(seed)  # what torchvision draws from
+    draw = torch.Generator().manual_seed(seed)
+    description = replace(DESCRIPTION, detector=detector)
+    model = build_detector(description, draw, pretrained=True)
+    samples = load(folder, "trainval", 288)
+    settings = replace(TRAINING, epochs=epochs, warmup_steps=min(100, epochs * len(samples) // 10))
+    started = time.perf_counter()
+    history = train(model, batches(samples, 2, generator=draw, flip=0.5), settings, device=device)
+    seconds = time.perf_counter() - started
+    row = {"epochs": epochs, "training images": len(samples), "training seconds": seconds, "loss": curve(history)}
+    return row | score(model, batches(load(folder, "test", 288)), device)
+
+
+def curve(history: History) -> list[float]:
+    """The mean loss of each fiftieth of the training."""
+    return [round(part.mean().item(), 4) for part in torch.tensor(history.steps["total"]).chunk(50)]
+
+
+def variant(
+    name: str, learned: list[Sample], judged: list[Sample], seed: int, device: str, epochs: int, workers: int
+) -> dict[str, Any]:
+    """A recipe with all that `VARIANTS` adds up to this name."""
+    adds = VARIANTS[: VARIANTS.index(name) + 1]
+    torch.manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed)
+    description = replace(DESCRIPTION, **LARGER, frozen_stages=2 if "deeper" in adds else 3)
+    model = build_detector(description, draw, pretrained=True)
+    short = description.short_side
+    varied = Varied(learned, short, draw) if "augment" in adds else [ResizeShortSide(short, 667)(s) for s in learned]
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True).to(device)
+    settings = replace(OF_VARIANT, epochs=epochs, warmup_steps=min(100, epochs * len(learned) // 40))
+    update = (lambda _history: averaged.update_parameters(model)) if "averaged" in adds else None
+    started = time.perf_counter()
+    train(
+        model,
+        batches(varied, 8, generator=draw, flip=0.5, workers=workers),
+        settings,
+        device=device,
+        on_step=update,
+    )
+    seconds = time.perf_counter() - started
+    if "averaged" in adds:
+        model.load_state_dict(averaged.module.state_dict())
+    row = {"adds": list(adds), "epochs": epochs, "training images": len(learned), "training seconds": seconds}
+    return row | score(model, batches([ResizeShortSide(short, 667)(s) for s in judged]), device)
+
+
+def choose(folder: Path, name: str, seed: int, device: str, epochs: int, workers: int) -> dict[str, Any]:
+    """A variant, judged on a fifth of trainval."""
+    samples = load(folder, "trainval", 400, whole=True)
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
+    fifth = len(samples) // 5
+    judged, learned = ([samples[i] for i in part] for part in (order[:fifth], order[fifth:]))
+    return variant(name, learned, judged, seed, device, epochs, workers)
+
+
+def best(
+    folder: Path, rows: Path, seed: int, device: str, epochs: int, workers: int, wait: float = 600
+) -> dict[str, Any]:
+    """What won on a fifth of trainval, taught all of it and scored on test."""
+    learned, judged = load(folder, "trainval", 400, whole=True), load(folder, "test", 400, whole=True)
+    until = time.monotonic() + wait
+    while time.monotonic() < until:  # the variants may be running beside us
+        lines = rows.read_text().splitlines() if rows.exists() else []
+        found = {row["job"]: row for row in map(json.loads, lines) if row["job"] in VARIANTS}
+        if len(found) == len(VARIANTS):
+            break
+        time.sleep(0.5)
+    name = max(found, key=lambda job: found[job]["AP50"])
+    return {"chosen": name} | variant(name, learned, judged, seed, device, epochs, workers)
+
+
+# --- four detectors on the same photographs ---------------------------------------------------------------------------
+
+
+def few(folder: Path) -> tuple[list[Sample], list[torch.Tensor], list[Sample], list[torch.Tensor]]:
+    """300 photographs to learn from and 200 to be scored on, with proposals, which are found once."""
+    learned, judged = load(folder, "trainval", 288, 300), load(folder, "test", 288, 200)
+    cache = folder / "proposals.pt"
+    if not cache.exists():
+        started = time.perf_counter()
+        found = [proposals(sample.image)[:500] for sample in [*learned, *judged]]
+        seconds = (time.perf_counter() - started) / len(found)
+        torch.save({"boxes": found, "seconds an image": seconds}, cache)
+    found = torch.load(cache, weights_only=True)["boxes"]
+    return learned, found[: len(learned)], judged, found[len(learned) :]
+
+
+def one_of_four(folder: Path, detector: str, seed: int, device: str, epochs: int) -> dict[str, Any]:
+    """R-CNN, SPPNet, Fast R-CNN or Faster R-CNN."""
+    learned, their, judged, other = few(folder)
+    draw = torch.Generator().manual_seed(seed)
+    model = build_detector(replace(DESCRIPTION, detector=detector), draw, pretrained=True)
+    started = time.perf_counter()
+    if detector in ("rcnn", "sppnet"):
+        module: Any = rcnn if detector == "rcnn" else sppnet
+        model.to(device)
+        images = [sample.image.as_subclass(torch.Tensor).to(device) for sample in learned]
+        targets = [{n: t[n].to(device) for n in ("boxes", "labels", "difficult")} for t in collate(learned)[1]]
+        regions = [
+            rcnn.make_regions(found.to(device), target, len(CLASSES))
+            for found, target in zip(their, targets, strict=True)
+        ]
+        module.fine_tune(model.network, images, regions, steps=300, generator=draw)
+        features = [rcnn.describe(model.network, image, r.boxes) for image, r in zip(images, regions, strict=True)]
+        svms = rcnn.train_svms(features, regions, generator=draw).layer
+        model = type(model)(model.network, svms, rcnn.fit_box_regression(features, regions))
+    else:
+        their = their if detector == "fast" else None
+        loader = batches(learned, 2, their, generator=draw, flip=0.5)
+        settings = replace(TRAINING, epochs=epochs, warmup_steps=min(100, epochs * len(learned) // 10))
+        train(model, loader, settings, device=device)
+    seconds = time.perf_counter() - started
+    row = {"training images": len(learned), "training seconds": seconds}
+    if detector == "faster":
+        row["recall"] = recalls(model.eval(), learned, judged, other, device)
+    return row | score(model.eval(), batches(judged, 1, None if detector == "faster" else other), device)
+
+
+@torch.no_grad()
+def recalls(
+    model: Any, learned: list[Sample], judged: list[Sample], searched: list[torch.Tensor], device: str
+) -> dict[str, Any]:
+    """Recall of proposals on the photographs that are scored: selective search, usual places, the RPN."""
+    targets = collate(judged)[1]
+    model.to(device)
+    of_rpn = []
+    for sample in judged:
+        batch = pad_images([sample.image.as_subclass(torch.Tensor).to(device)], model.backbone)
+        output = model.rpn(model.backbone.features(batch.pixels))
+        of_rpn.append(model.rpn.propose(output, batch.sizes)[0][0].cpu())
+    places = usual_places(learned)
+    sizes = [torch.tensor(sample.image.shape[:0:-1]).repeat(2) for sample in judged]  # width, height, twice
+    of_places = [places * size for size in sizes]
+    counts = (50, 100, 300)
+    return {
+        name: {
+            "AR": average_recall(found, targets, counts).tolist(),
+            **{f"at {iou}": proposal_recall(found, targets, counts, iou).tolist() for iou in (0.5, 0.7)},
+        }
+        for name, found in {"selective search": searched, "usual places": of_places, "RPN": of_rpn}.items()
+    } | {"counts": counts}
+
+
+def usual_places(learned: list[Sample], count: int = 300) -> torch.Tensor:
+    """Boxes of the training objects, as shares of their images: first the one that covers most of them, and so on."""
+    places = torch.cat(
+        [s.boxes.as_subclass(torch.Tensor) / torch.tensor(s.image.shape[:0:-1]).repeat(2) for s in learned]
+    )
+    covers = boxes.iou(places, places) >= 0.5
+    missing, chosen = torch.ones(len(places), dtype=torch.bool), []
+    for _ in range(min(count, len(places))):
+        if not missing.any():
+            missing[:] = True
+            missing[chosen] = False
+        chosen.append(int((covers & missing).sum(dim=1).argmax()))
+        missing &= ~covers[chosen[-1]]
+    return places[chosen]
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def times(folder: Path) -> int:
+    """A training step and a detection on this processor, ours against torchvision's."""
+    samples = load(folder, "trainval", 288, 24)
+    models = []
+    for detector in ("faster", "torchvision"):
+        draw = torch.Generator().manual_seed(0)
+        models.append(build_detector(replace(DESCRIPTION, detector=detector), draw, pretrained=True))
+        # Trained a little, so that proposals are as in a real training.
+        loader = batches(samples, 2, generator=draw, flip=0.5)
+        train(models[-1], loader, replace(TRAINING, epochs=4, warmup_steps=10))
+    batch = next(iter(batches(samples, 2)))
+    steps = [
+        partial(training_step, model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.0), batch)
+        for model in models
+    ]
+    looks = [partial(detection, model, batch[0][:1]) for model in models]
+    peer = "torchvision's FasterRCNN"
+    return report(
+        [
+            ("a training step, 2 photographs", peer, partial(ratio, *steps, repeats=16), 1.0),
+            ("detection in a photograph", peer, partial(ratio, *looks, repeats=30), 1.0),
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("jobs", nargs="*", metavar="JOB")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--epochs", type=int, help="other than the job's own")
+    parser.add_argument("--workers", type=int, default=0, help="processes that vary images")
+    parser.add_argument("--rows", type=Path, default=Path("rows.jsonl"))
+    options = parser.parse_args()
+    if not options.jobs:
+        return times(options.folder)
+    common = {"seed": options.seed, "device": options.device}
+    for job in options.jobs:
+        if job in ("ours", "torchvision"):
+            detector = "faster" if job == "ours" else job
+            row = pair(options.folder, detector, epochs=options.epochs or TRAINING.epochs, **common)
+        elif job in VARIANTS:
+            epochs = options.epochs or OF_VARIANT.epochs
+            row = choose(options.folder, job, epochs=epochs, workers=options.workers, **common)
+        elif job == "best":
+            epochs = options.epochs or EPOCHS_OF_THE_BEST
+            row = best(options.folder, options.rows, epochs=epochs, workers=options.workers, **common)
+        else:
+            row = one_of_four(options.folder, job, epochs=options.epochs or TRAINING.epochs, **common)
+        machine = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+        row = {"job": job, "seed": options.seed, "machine": machine} | row
+        with options.rows.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({name: value for name, value in row.items() if name != "loss"}, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
