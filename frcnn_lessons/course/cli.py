@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from frcnn_lessons.course.data import app as data_app
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
@@ -129,6 +130,9 @@ def release(
             typer.echo(path.name)
     except (book.BookError, lessons.LessonError) as error:
         _end(str(error))
+
+
+app.add_typer(data_app, name="data")
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:
