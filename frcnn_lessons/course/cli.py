@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from frcnn_lessons.course.data import app as data_app
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
@@ -154,6 +155,9 @@ def serve(
     name, number = listening.getsockname()[:2]
     typer.echo(f"Serving {', '.join(detector.classes)} at http://{name}:{number} (Ctrl-C ends it)")
     server.serve(detector, listening)
+
+
+app.add_typer(data_app, name="data")
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:
