@@ -24,7 +24,12 @@ RECALL = {
 CONTENT = {
     "command": "python tests/benchmarks/voc.py FOLDER ours --seed 0",
     "date": "2026-11-27",
-    "rows": [row("faster", recall=RECALL), row("torchvision"), row("ours", epochs=6, loss=[2.0, 1.0, 0.5, 0.25])],
+    "rows": [
+        row("faster", recall=RECALL),
+        row("best", chosen="deeper"),
+        row("torchvision"),
+        row("ours", epochs=6, loss=[2.0, 1.0, 0.5, 0.25]),
+    ],
 }
 
 
@@ -39,7 +44,7 @@ def test_rows_stand_in_the_order_of_their_groups_below_where_they_come_from(path
     lines = stored.tables(path).splitlines()
     assert lines[0] == "Measured on 2026-11-27 by `python tests/benchmarks/voc.py FOLDER ours --seed 0`"
     shown = [line for line in lines if line.startswith("| ") and "0.750" in line]
-    assert [line.split(" | ")[0] for line in shown] == ["| ours", "| torchvision", "| faster"]
+    assert [line.split(" | ")[0] for line in shown] == ["| ours", "| torchvision", "| best (deeper)", "| faster"]
     assert shown[0] == "| ours | 0 | 0.750 | 0.700 | 0.400 | 0.500 | 1.000 | 917 | 6 | 965 | 60 s | 35 ms | CPU |"
     assert lines[-1] == "| RPN | 0.90 / 0.60 | 0.95 / 0.65 |"
     for line in lines:

@@ -85,7 +85,8 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     head = ["", "seed", *SCORES.values(), *classes, "learned from", "passes", "scored on", "training", "an image", "on"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        values = [row["job"], row["seed"], *(f"{row[name]:.3f}" for name in SCORES)]
+        name = f"{row['job']} ({row['chosen']})" if "chosen" in row else row["job"]
+        values = [name, row["seed"], *(f"{row[score]:.3f}" for score in SCORES)]
         values += [f"{row['by class'][name]:.3f}" for name in classes]
         values += [row["training images"], row.get("epochs", "–"), row["images"], f"{row['training seconds']:.0f} s"]
         values += [f"{1000 * row['seconds an image']:.0f} ms", row["machine"]]
