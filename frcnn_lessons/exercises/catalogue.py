@@ -9,6 +9,7 @@ from frcnn_lessons.exercises import (
     images_and_annotations,
     measuring_a_detector,
     rcnn,
+    real_photographs,
     rpn,
     selective_search,
     sppnet_to_roi_pooling,
@@ -27,6 +28,7 @@ LESSONS: tuple[tuple[Exercise, ...], ...] = (
     rpn.EXERCISES,
     faster_rcnn.EXERCISES,
     four_step.EXERCISES,
+    real_photographs.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
