@@ -12,6 +12,7 @@ from frcnn_lessons.exercises import (
     rpn,
     selective_search,
     sppnet_to_roi_pooling,
+    tagging_service,
 )
 from frcnn_lessons.exercises.description import Exercise
 
@@ -27,6 +28,7 @@ LESSONS: tuple[tuple[Exercise, ...], ...] = (
     rpn.EXERCISES,
     faster_rcnn.EXERCISES,
     four_step.EXERCISES,
+    tagging_service.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
