@@ -13,6 +13,7 @@ from frcnn_lessons.exercises import (
     rpn,
     selective_search,
     sppnet_to_roi_pooling,
+    tagging_service,
 )
 from frcnn_lessons.exercises.description import Exercise
 
@@ -29,6 +30,7 @@ LESSONS: tuple[tuple[Exercise, ...], ...] = (
     faster_rcnn.EXERCISES,
     four_step.EXERCISES,
     real_photographs.EXERCISES,
+    tagging_service.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
