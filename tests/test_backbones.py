@@ -55,6 +55,7 @@ def test_normalise_subtracts_first_and_divides_then():
     assert Normalise((0.5, 0.5, 0.5), (0.5, 0.25, 0.5))(image).flatten().tolist() == [0.0, -1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_vgg_is_cut_before_its_last_pool_and_nowhere_else():
     network = torchvision.models.vgg16(weights=None).eval()
     backbone = backbones.vgg16().eval()

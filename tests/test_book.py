@@ -31,6 +31,7 @@ def test_every_exercise_of_a_lesson_is_in_its_notebook(lesson):
     assert [exercise.name for exercise in lesson if exercise.name not in ids] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.stem)
 def test_a_notebook_left_alone_runs_through_and_nothing_counts_as_attempted(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FRCNN_LESSONS_DATA", str(tmp_path))

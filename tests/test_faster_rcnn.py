@@ -152,6 +152,7 @@ def loader(images, targets, batch_size=2, seed=0) -> DataLoader:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("align", "at_least"), [(False, {"AP50": 1.0}), (True, {"AP50": 1.0, "AP75": 1.0, "AP": 0.9})])
 def test_two_images_are_learned_by_heart(align, at_least):
     # The least that a detector must be able to do; a sign or an axis wrong anywhere, and it cannot.

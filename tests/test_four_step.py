@@ -123,6 +123,7 @@ def test_finished_steps_are_only_loaded_and_never_trained_over(tmp_path):
     assert same(expected.state_dict(), again.state_dict())
 
 
+@pytest.mark.slow
 def test_the_four_steps_make_a_detector():
     reports = {}
 

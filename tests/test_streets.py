@@ -312,6 +312,7 @@ def searched(scenes: list[Scene], settings: selective_search.SearchSettings) -> 
     return [selective_search.proposals(image, settings) for image in images]
 
 
+@pytest.mark.slow
 def test_usual_places_find_less_than_one_run_of_selective_search(scenes, targets, look_up):
     # Were it otherwise, nobody would need proposals: it would do to look where vehicles used to be.
     single = searched(scenes, selective_search.SINGLE)

@@ -13,12 +13,14 @@ from typing import Annotated
 import typer
 
 from frcnn_lessons.course import detector_commands
+from frcnn_lessons.course.serve_command import serve
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
 
-# What the extra `lessons` of pyproject.toml brings.
+# What the extras `lessons` and `serve` of pyproject.toml bring.
 LESSONS_ONLY = ("IPython", "ipywidgets", "jupyter_client", "jupyterlab", "nbclient", "nbformat")
+SERVE_ONLY = ("fastapi", "fastapi_offline", "filelock", "uvicorn")
 
 LESSONS = "Lessons, e.g. 01 02, or what is off the path, e.g. 07_truncated_svd; all by default."
 Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help=LESSONS)]
@@ -132,7 +134,7 @@ def release(
         _end(str(error))
 
 
-for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect):
+for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect, serve):
     app.command()(command)
 
 
@@ -171,9 +173,14 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in LESSONS_ONLY:
-            raise
-        sys.exit(f'{package} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+        if package in LESSONS_ONLY:
+            sys.exit(f'{package} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+        if package in SERVE_ONLY:
+            sys.exit(
+                f"{package} is not installed, which the service needs: uv run --extra serve frcnn-lessons serve, or "
+                'pip install -e ".[serve]"'
+            )
+        raise
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import matplotlib
 import numpy as np
 
 from frcnn_lessons.exercises.comparing import Difference, difference, is_rounded, plain, same_inputs, shown
@@ -63,6 +64,7 @@ class Report:
     got: Any = None
 
 
+@matplotlib.rc_context()  # around all cases: it takes longer than most of them
 def judge(exercise: Exercise, given: Any, seconds: float | None = None) -> Report:
     """Judge a student's function or value; never raises for what is wrong with it.
 

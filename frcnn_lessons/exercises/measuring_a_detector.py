@@ -1231,8 +1231,8 @@ def of_the_course(predictions, targets):
 
 def one_image_only(evaluate):
     """A weak test: one image, one class, one answer."""
-    box = tensor([[0.0, 0, 10, 10]])
-    given = {"boxes": box, "scores": tensor([0.9]), "labels": tensor([1])}
+    box = tensor([[0.0, 0, 10, 10]])  # half of it is answered: an IoU of exactly 0.5
+    given = {"boxes": tensor([[0.0, 0, 10, 5]]), "scores": tensor([0.9]), "labels": tensor([1])}
     truth = {"boxes": box, "labels": tensor([1]), "difficult": tensor([False])}
     return abs(float(evaluate([given], [truth])) - 1) > 1e-4
 
@@ -1240,10 +1240,10 @@ def one_image_only(evaluate):
 def exact_figures(evaluate):
     """A test that is too strict: it compares with `==`."""
     box = tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
-    given = {"boxes": box, "scores": tensor([0.7, 0.9, 0.8]), "labels": tensor([1, 1, 1])}
+    given = {"boxes": box, "scores": tensor([0.7, 0.8, 0.9]), "labels": tensor([1, 1, 1])}
     truth = {"boxes": box[[0, 0, 2]] + tensor([[0.0], [100], [0]]), "labels": tensor([1, 1, 1])}
     truth["difficult"] = tensor([False, False, False])
-    return float(evaluate([given], [truth])) != 0.4444
+    return float(evaluate([given], [truth])) != 5 / 9
 
 
 CATCH_THE_EVALUATOR = Exercise(

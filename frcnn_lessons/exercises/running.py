@@ -1,7 +1,7 @@
 """Call a student's function so that nothing it does harms the kernel it runs in.
 
 An endless loop is ended, what it prints is cut, exceptions and `exit()` are noted, and random numbers, torch's defaults
-and matplotlib are left as they were. A click on "interrupt the kernel" stops the check as it stops any cell.
+and open figures are left as they were. A click on "interrupt the kernel" stops the check as it stops any cell.
 
 How a loop is ended. On Linux and macOS, in the main thread (where notebooks run their cells), an interval timer raises
 `OutOfTime` inside the student's code, again and again while a bare `except:` swallows it: this ends loops of Python, of
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, no_type_check
 
-import matplotlib
 import numpy as np
 import torch
 
@@ -169,8 +168,7 @@ def _left_as_it_was() -> Iterator[Callable[[], bool]]:
         )
 
     try:
-        with matplotlib.rc_context():
-            yield has_drawn
+        yield has_drawn
     finally:
         torch.set_rng_state(of_torch)
         np.random.set_state(of_numpy)  # noqa: NPY002

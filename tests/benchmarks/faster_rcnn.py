@@ -19,11 +19,9 @@ from frcnn_lessons.backbones import efficientnet_lite0
 from frcnn_lessons.datasets import Sample, VOCDataset, batches, streets
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.metrics import evaluate_coco
-from frcnn_lessons.recipes import STREETS_HEAD, STREETS_RPN
+from frcnn_lessons.recipes import STREETS_HEAD, STREETS_RPN, STREETS_TRAINING
 from frcnn_lessons.torchvision_twin import torchvision_twin
-from frcnn_lessons.training import Settings, predict, train
-
-TRAINING = Settings(5, 7e-4, "adamw", weight_decay=1e-4, schedule="cosine", warmup_steps=20, clip_norm=5.0)
+from frcnn_lessons.training import predict, train
 
 
 class WithoutDifficult(nn.Module):
@@ -75,7 +73,8 @@ def detection(model: nn.Module, images) -> None:
 
 def times(samples: list[Sample]) -> list[tuple[str, str, Callable[[], float], float]]:
     trained = our_detector(0)
-    train(trained, loader(samples[:80], 0), replace(TRAINING, epochs=2))  # so that proposals are as in a real training
+    # Trained a little, so that proposals are as in a real training.
+    train(trained, loader(samples[:80], 0), replace(STREETS_TRAINING, epochs=2))
     ours, theirs = pair(trained)
     rows = []
     # A rate of 0: all the work of a step is done, and every step is the same work.
@@ -92,13 +91,13 @@ def times(samples: list[Sample]) -> list[tuple[str, str, Callable[[], float], fl
     return rows
 
 
-def precision(train_set: list[Sample], test_set: list[Sample]) -> bool:
+def precision(train_set: list[Sample], test_set: list[Sample], device: str) -> bool:
     scores: dict[str, list[float]] = {"ours": [], "torchvision": []}
     for seed in range(6):  # seeds differ by 0.007: the mean of three can turn out either way
         for name, model in zip(scores, pair(our_detector(seed)), strict=True):
             torch.manual_seed(seed)  # what torchvision draws its anchors and regions from
-            train(model, loader(train_set, seed), TRAINING)
-            result = evaluate_coco(*predict(model, batches(test_set)))
+            train(model, loader(train_set, seed), STREETS_TRAINING, device=device)
+            result = evaluate_coco(*predict(model, batches(test_set), device=device))
             scores[name].append(result["AP"])
             print(f"seed {seed} {name:12} AP50 {result['AP50']:.3f} AP {result['AP']:.3f}", flush=True)
     for name, values in scores.items():
@@ -109,11 +108,12 @@ def precision(train_set: list[Sample], test_set: list[Sample]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--train", action="store_true", help="compare what they learn as well")
+    parser.add_argument("--device", default="cpu", help="for what --train compares; the times are the processor's")
     options = parser.parse_args()
     folder = streets.prepare()
     train_set, test_set = (list(VOCDataset(folder, split, streets.CLASSES)) for split in ("train", "test"))
     code = report(times(train_set))
-    return code if not options.train else code or int(not precision(train_set, test_set))
+    return code if not options.train else code or int(not precision(train_set, test_set, options.device))
 
 
 if __name__ == "__main__":
