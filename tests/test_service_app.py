@@ -264,6 +264,16 @@ def test_too_many_are_told_when_to_come_again_and_health_answers_meanwhile():
     assert statistics.median(waits) < 0.2, "it answers health only between two images"
 
 
+def test_hundreds_of_uploads_at_once_all_get_an_answer_and_their_bytes_are_bounded():
+    data = encoded(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))  # 360 kB
+    limits = Limits(uploads_bytes=2_000_000, images=4, waiting=4)
+    with running(colour_detector(seconds=0.02), limits) as address, concurrent.futures.ThreadPoolExecutor(200) as pool:
+        ask = lambda _: httpx.post(f"{address}/tag", files={"file": data}, timeout=60).status_code  # noqa: E731
+        statuses = list(pool.map(ask, range(200)))
+        assert httpx.get(f"{address}/health").json() == {"status": "ok", "waiting": 0}
+    assert set(statuses) == {200, 503}
+
+
 # --- what is around it --------------------------------------------------------------------------------------------
 
 
