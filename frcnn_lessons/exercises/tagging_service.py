@@ -376,8 +376,8 @@ What does the service of the lesson answer? Set `which_status` to the six number
         ),
         Impostor(
             "all_400",
-            "400 is right for a request put together wrongly; the others have a word of their own: what it is (415), how "
-            "large (413), what is wrong inside (422).",
+            "400 is right for a request put together wrongly; the others have a word of their own: what it is (415), "
+            "how large (413), what is wrong inside (422).",
             answer=(200, 400, 400, 400, 400, 503),
         ),
         Impostor(
@@ -398,7 +398,7 @@ What does the service of the lesson answer? Set `which_status` to the six number
     ),
     hints=(
         "Whose fault is it, the sender's (4..) or the service's (5..)? Or nobody's (200)?",
-        "415 another kind of file, 413 too large, 422 the right kind and not readable, 400 a request put together badly.",
+        "415 another kind of file, 413 too large, 422 the right kind but unreadable, 400 a request put together badly.",
         "Try them on the server of the lesson.",
     ),
     variants=(
@@ -501,7 +501,8 @@ A PNG of 40 kB can claim 400 million pixels. Its size stands in its first 24 byt
 numbers with the **most significant byte first**.
 
 `claims_too_much(header, most)`: `header` are the first bytes of a file, 24 or fewer; return `True` if it claims
-**more than** `most` pixels, and also if it is no PNG or cut off, for then nobody knows; else `False`. Do it without Pillow.""",
+**more than** `most` pixels, and also if it is no PNG or cut off, for then nobody knows; else `False`.
+Do it without Pillow.""",
     cases=(
         on_paper("3 x 5 pixels of 15", png_header(3, 5), 15, gives=False),
         on_paper("3 x 5 pixels of 14", png_header(3, 5), 14, gives=True),
