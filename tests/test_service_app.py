@@ -204,10 +204,11 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(client, address):
     assert post(client, encoded(picture()), format="list").json() == ["red", "blue"]
 
 
-def test_a_hundred_damaged_uploads_get_an_answer_each(client):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.benchmark)])
+def test_damaged_uploads_get_an_answer_each(client, count):
+    rng = np.random.default_rng(count)
     whole = [encoded(picture(60, 40, (5, 5, 20, 20), None), kind) for kind in ("PNG", "JPEG")]
-    for number in range(100):
+    for number in range(count):
         data = bytearray(whole[number % 2])
         for place in rng.integers(0, len(data), rng.integers(1, 30)):
             data[place] = rng.integers(256)

@@ -183,8 +183,8 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
     async def unexpected(_request: Request, error: Exception) -> Response:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
             full = {"detail": "not enough memory for this image now; send a smaller one, or try again"}
-            return JSONResponse(full, 503, {"retry-after": "5"})
-        return JSONResponse({"detail": "the service failed on this image; its log says why"}, 500)
+            return JSONResponse(full, 503, HEADERS | {"retry-after": "5"})  # (this handler lies around `WithHeaders`)
+        return JSONResponse({"detail": "the service failed on this image; its log says why"}, 500, HEADERS)
 
     return app
 
