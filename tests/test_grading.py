@@ -20,7 +20,7 @@ from frcnn_lessons.course.grading.judging import mark_of
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, graded, read_key
 from frcnn_lessons.course.grading.names import names_not_allowed
 from frcnn_lessons.course.grading.rebuild import answers_of, lesson_of, read_submission
-from frcnn_lessons.course.grading.report import alike
+from frcnn_lessons.course.grading.report import alike, table_of_lessons
 from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, decoded, encoded
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.comparing import same_inputs
@@ -93,6 +93,7 @@ def test_three_submissions_from_the_archive_to_the_table(tmp_path):
         rows = {row["student"]: row for row in csv.DictReader(file)}
     assert [rows[who]["points"] for who in ("ada", "ben", "cem")] == ["3", "1", f"{EXERCISES['soft_nms'].points}"]
     assert rows["cem"]["iou_one_cxcywh"] == "0"
+    assert rows["mia"]["points"] == "0"
     mistakes = (course / "reports" / "01_boxes_and_iou-mistakes.csv").read_text()
     assert "iou_one_cxcywh,time,1" in mistakes
     command("feedback", "--course", course)
@@ -109,6 +110,10 @@ def test_a_course_without_a_key_hands_nothing_out(tmp_path):
     assert result.exit_code == 1
     assert "needs its key" in result.output
     assert not (tmp_path / "release").exists()
+
+
+def test_the_guide_holds_the_table_of_lessons():
+    assert table_of_lessons() in (SOURCE.parent / "README.md").read_text()
 
 
 # --- right answers ----------------------------------------------------------------------------------------------

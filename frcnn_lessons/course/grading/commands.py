@@ -1,5 +1,6 @@
 """The commands `frcnn-lessons course ...`; `notebooks/instructor/README.md` leads through them."""
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -27,6 +28,7 @@ Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help="Le
 IGNORED = "# Nothing of a course is public.\n*\n"
 ROSTER = "id,name\n"
 ACCEPTED = "student,exercise\n"
+BY_HAND = "student,exercise,points\n"
 HERE = Path()
 
 
@@ -35,12 +37,19 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Make the folder of a course and draw its key; a key that is there stays."""
     if (folder / "key.json").exists():
         _leave(f"{folder / 'key.json'} is there already; a new key would change what is graded. Name another folder.")
-    for name, text in ((".gitignore", IGNORED), ("students.csv", ROSTER), ("accepted.csv", ACCEPTED)):
+    for name, text in (
+        (".gitignore", IGNORED),
+        ("students.csv", ROSTER),
+        ("accepted.csv", ACCEPTED),
+        ("by_hand.csv", BY_HAND),
+    ):
         if not (folder / name).exists():
             with written_whole(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     write_key(draw_key(), folder / "key.json")
-    typer.echo(f"{folder}: key.json (keep a copy, show it to nobody), students.csv (fill it in), accepted.csv")
+    typer.echo(
+        f"{folder}: key.json (keep a copy, show it to nobody), students.csv (fill it in), accepted.csv, by_hand.csv"
+    )
 
 
 @app.command()
@@ -87,7 +96,7 @@ def grade(
                 student = path.parent.parent.name
                 place = course / "grades" / lesson / f"{student}.json"
                 old = _read(place)
-                mark = hashlib.sha256(path.read_bytes() + repr(accepted.get(student)).encode()).hexdigest()
+                mark = hashlib.sha256(path.read_bytes() + repr(sorted(accepted.get(student, ()))).encode()).hexdigest()
                 if old.get("submission") == mark and not again:
                     continue
                 new = grade_submission(court, key, path, source, accepted.get(student, set()), patience)
@@ -117,6 +126,8 @@ def export(numbers: Numbers = None, course: Folder = HERE) -> None:
         grades = _grades(course, lesson)
         if not grades:
             continue
+        nothing: dict[str, Any] = {"marks": {}, "answers": {}, "notes": []}
+        grades = dict.fromkeys(read_roster(course / "students.csv").values(), nothing) | grades
         points, mistakes = (course / "reports" / f"{lesson}-{kind}.csv" for kind in ("points", "mistakes"))
         write_points(grades, points)
         write_mistakes(grades, key, mistakes)
@@ -152,15 +163,31 @@ def _sources(course: Path, numbers: list[str] | None = None) -> dict[str, Notebo
 
 
 def _grades(course: Path, lesson: str) -> dict[str, dict[str, Any]]:
-    return {path.stem: grades for path in (course / "grades" / lesson).glob("*.json") if (grades := _read(path))}
+    """What was graded, with the points that a person has given in `by_hand.csv`."""
+    grades = {path.stem: found for path in (course / "grades" / lesson).glob("*.json") if (found := _read(path))}
+    for student, exercise, points in _rows(course / "by_hand.csv", 3):
+        if (mark := grades.get(student, {}).get("marks", {}).get(exercise)) is None:
+            continue
+        try:
+            mark["points"] = min(max(float(points), 0.0), mark["most"])
+        except ValueError:
+            _leave(f"{course / 'by_hand.csv'}: {points!r} of {student}, {exercise} is no number of points")
+    return grades
+
+
+def _rows(path: Path, columns: int) -> list[list[str]]:
+    """The rows of a table that an instructor keeps, without its head; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [[part.strip() for part in row] for row in csv.reader(file)]
+    return [row for row in rows[1:] if len(row) == columns]
 
 
 def _accepted(course: Path) -> dict[str, set[str]]:
     """What an instructor has looked at and let pass: exercises by student."""
     accepted: dict[str, set[str]] = {}
-    path = course / "accepted.csv"
-    for line in path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else ():
-        student, _, exercise = (part.strip() for part in line.partition(","))
+    for student, exercise in _rows(course / "accepted.csv", 2):
         accepted.setdefault(student, set()).add(exercise)
     return accepted
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from frcnn_lessons.course.grading.key import Key, graded
-from frcnn_lessons.exercises.catalogue import EXERCISES
+from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 from frcnn_lessons.files import written_whole
 
 Grades = dict[
@@ -75,6 +75,18 @@ def alike(grades: Grades, key: Key) -> list[str]:
             lines.append(f"{name}: as in the course's own solution: {', '.join(copied)}")
         lines += [f"{name}: alike: {', '.join(students)}" for students in by_shape.values() if len(students) > 1]
     return lines
+
+
+def table_of_lessons() -> str:
+    """Lessons with the exercises, points and minutes of their core, in Markdown: what a syllabus counts with."""
+    head = ("lesson", "exercises", "core", "points", "points of the core", "minutes of the core", "with variants")
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for lesson in LESSONS:
+        core = [exercise for exercise in lesson if exercise.core]
+        numbers = [len(lesson), len(core), sum(e.points for e in lesson), sum(e.points for e in core)]
+        numbers += [sum(e.minutes for e in core), sum(bool(e.variants) for e in lesson)]
+        lines.append(f"| {lesson[0].number[:2]} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(lines)
 
 
 def _shape(source: str) -> str:
