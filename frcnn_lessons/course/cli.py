@@ -140,6 +140,14 @@ for command in (detector_commands.train, detector_commands.evaluate, detector_co
     app.command()(command)
 
 
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+def course(words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ...")] = None) -> None:
+    """For instructors: init, release, collect, grade, feedback, export, as notebooks/instructor/README.md says."""
+    from frcnn_lessons.course.grading.commands import app as of_courses
+
+    of_courses(words or ["--help"], prog_name="frcnn-lessons course")
+
+
 def _lessons(numbers: list[str] | None) -> list[Path]:
     """Return the lessons asked for; leave with exit code 1 when one of them is not there."""
     from frcnn_lessons.course import lessons
