@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from frcnn_lessons.files import user_path, written_whole
@@ -46,11 +46,13 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the parts of a checkpoint, whole or not at all.
+    """Write the parts of a checkpoint, whole or not at all; of several processes the first one does.
 
     Raises:
         OSError: the disk is full, for instance; it names the file.
     """
+    if distributed.is_initialized() and distributed.get_rank() > 0:
+        return
     history = {
         part: {name: [_plain(value) for value in column] for name, column in columns.items()}
         for part, columns in content.get("history", {}).items()

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from frcnn_lessons.course import detector_commands
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
@@ -154,6 +155,10 @@ def serve(
     name, number = listening.getsockname()[:2]
     typer.echo(f"Serving {', '.join(detector.classes)} at http://{name}:{number} (Ctrl-C ends it)")
     server.serve(detector, listening)
+
+
+for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect):
+    app.command()(command)
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:
