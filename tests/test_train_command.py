@@ -258,12 +258,12 @@ def test_bad_data_stop_the_run_before_it_begins_or_are_left_out(tmp_path):
     for name in ("001.jpg", "002.xml", "007.xml"):
         assert name in refused.output
     assert "003" not in refused.output
-    assert "3 cannot be used, listed above; mend them, or leave them out with --skip-bad" in refused.output
+    assert "3 defects, listed above; mend them, or leave their images out with --skip-bad" in refused.output
     assert not (tmp_path / "out").exists()
 
     left_out = train(data, tmp_path / "out", "--skip-bad", "--epochs", 1, "--workers", 1)
     assert left_out.exit_code == 0, left_out.output
-    assert "4 train, 1 val images; 3 left out" in left_out.output
+    assert "4 train, 1 val images; those with 3 defects left out" in left_out.output
     assert "4 images with 8 objects" in (tmp_path / "out" / "run.json").read_text()
     assert call("evaluate", tmp_path / "out" / "best.pth", data).exit_code == 1
     assert call("evaluate", tmp_path / "out" / "best.pth", data, "--skip-bad").exit_code == 0

@@ -41,14 +41,15 @@ def open_checked(path: Path, images: Path | None, skip_bad: bool, say: Callable[
     Raises:
         RunError: something cannot be used and `skip_bad` is False.
     """
-    data = open_data(path, images=images)
-    for defect in data.defects:
-        say(str(defect))
+    data = open_data(path, images=images, skip_bad=True)
+    for note in (*data.defects, *data.notes):
+        say(str(note))
     if data.defects and not skip_bad:
-        bad = len(data.defects)
-        raise RunError(f"{path}: {bad} cannot be used, listed above; mend them, or leave them out with --skip-bad")
+        raise RunError(
+            f"{path}: {len(data.defects)} defects, listed above; mend them, or leave their images out with --skip-bad"
+        )
     counts = ", ".join(f"{len(part)} {name}" for name, part in data.splits.items())
-    left_out = f"; {len(data.defects)} left out" if data.defects else ""
+    left_out = f"; those with {len(data.defects)} defects left out" if data.defects else ""
     say(f"{data.kind}: {counts} images{left_out}; classes {', '.join(data.classes)}")
     return data
 

@@ -125,14 +125,23 @@ def _opened(path: Path, max_pixels: int, exif: str, data: io.BytesIO | None = No
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: the image is missing; add it, or remove what refers to it") from None
+        raise DataError(
+            f"{path}: the image is missing; add it, or remove what refers to it",
+            "image missing",
+        ) from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: this is not a readable JPEG or PNG image; save it as one of the two") from None
+        raise DataError(
+            f"{path}: this is not a readable JPEG or PNG image; save it as one of the two", "image cannot be read"
+        ) from None
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: the image has more pixels than Pillow agrees to decode; make it smaller") from None
+        raise DataError(
+            f"{path}: the image has more pixels than Pillow agrees to decode; make it smaller", "image too large"
+        ) from None
     except Exception as error:  # the decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: the image cannot be read ({reason}); replace the file with a whole one") from error
+        raise DataError(
+            f"{path}: the image cannot be read ({reason}); replace the file with a whole one", "image cannot be read"
+        ) from error
 
 
 def _check_header(path: Path, image: ImageFile.ImageFile, max_pixels: int, exif: str) -> None:
@@ -140,11 +149,12 @@ def _check_header(path: Path, image: ImageFile.ImageFile, max_pixels: int, exif:
     if width * height > max_pixels:
         raise DataError(
             f"{path}: {width} x {height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
-            "make the image smaller, or pass a larger max_pixels"
+            "make the image smaller, or pass a larger max_pixels",
+            "image too large",
         )
     # Pillow opens a 16-bit colour PNG as "RGB" and drops half of each number; only the raw mode tells.
     if image.mode.startswith("I") or "16" in str(image.tile[0][3]):
-        raise DataError(f"{path}: the image has 16 bits a channel; save it as 8-bit RGB")
+        raise DataError(f"{path}: the image has 16 bits a channel; save it as 8-bit RGB", "16 bits a channel")
     if image.format != "PNG" or "exif" in image.info:  # else Pillow would decode a PNG to look behind its pixels
         _check_upright(path, image, exif)
 
@@ -154,7 +164,8 @@ def _check_upright(path: Path, image: Image.Image, exif: str) -> None:
         raise DataError(
             f"{path}: EXIF orientation {orientation} says that the image is to be turned, so nobody can tell where its "
             "boxes belong; turn the pixels (PIL.ImageOps.exif_transpose), save it, and look at its boxes, or pass "
-            "exif='apply' if they were drawn on the turned picture, exif='ignore' if on the pixels as they are stored"
+            "exif='apply' if they were drawn on the turned picture, exif='ignore' if on the pixels as they are stored",
+            "EXIF says to turn it",
         )
 
 

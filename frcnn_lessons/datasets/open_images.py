@@ -10,17 +10,23 @@ Source: Kuznetsova et al., "The Open Images Dataset V4", and the data set's desc
 import csv
 import gzip
 import io
+import operator
 import zlib
+from array import array
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image
 from frcnn_lessons.datasets.reading import (
     IMAGE_ENDINGS,
+    OUTSIDE,
     AnnotatedImages,
     Found,
+    Options,
     Record,
+    attempt,
     check_objects,
     check_options,
     check_span,
@@ -29,6 +35,7 @@ from frcnn_lessons.datasets.reading import (
     number,
     read_flag,
     record,
+    rows_of,
     warn_of_flags,
 )
 from frcnn_lessons.datasets.sample import AnnotatedObject, DataError, Sample
@@ -63,6 +70,7 @@ class OpenImagesDataset(AnnotatedImages):
         transform: Callable[[Sample], Sample] | None = None,
         unknown: str = "raise",
         on_error: str = "raise",
+        bad_boxes: str = "raise",
         max_pixels: int = MAX_PIXELS,
         exif: str = "refuse",
     ) -> None:
@@ -87,6 +95,9 @@ class OpenImagesDataset(AnnotatedImages):
                 (never single objects), warns of their number, and lists the reasons in `skipped`; for that it decodes
                 every image once. A table that is damaged as a whole (columns missing, a row of another length,
                 not UTF-8) is always refused.
+            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
+                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
+                number, which is in `clipped` and `left_out`; what is left out is taught as background.
             max_pixels: the largest image to accept.
             exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
                 picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
@@ -95,24 +106,26 @@ class OpenImagesDataset(AnnotatedImages):
             DataError: something in the table or folder cannot be used: the message says what, where, and what to do.
             ValueError: an option has a value that it cannot have.
         """
-        check_options(classes, unknown, on_error)
+        options = Options(unknown, on_error, bad_boxes, max_pixels, exif)
+        check_options(classes, options)
         csv_path, image_folder = user_path(csv_path), user_path(image_folder)
         if not image_folder.is_dir():
             raise DataError(f"{image_folder}: there is no such folder of images; check the path")
-        rows = _read_table(csv_path)
-        ids = list(rows) if ids is None else [_as_in_table(image_id, rows) for image_id in ids]
+        table = _Table(csv_path)
+        ids = list(table.images) if ids is None else [_as_in_table(image_id, table.images) for image_id in ids]
         if len(set(ids)) < len(ids):
             raise ValueError("ids names an image twice")
         if classes is None:
-            classes = sorted({row.cells["LabelName"] for of_image in rows.values() for row in of_image} - {""})
+            classes = sorted(name for name in table.names if name)
         labels = {name: label for label, name in enumerate(classes, start=1)}
 
         unread: list[str] = []  # flags that are neither 0 nor 1
 
         def read(image_id: str) -> Record:
-            if image_id not in rows:
+            if image_id not in table.images:
                 raise DataError(f"{csv_path}: the table has no row of image {image_id!r}; leave it out of ids")
-            where = f"{csv_path}: line {rows[image_id][0].line}"
+            rows = table.rows(image_id)
+            where = f"{csv_path}: line {table.lines[rows[0]]}"
             path = image_inside(image_folder, image_id, where)
             stem, ending = _parted(image_id)
             if path is None and ending:
@@ -121,13 +134,15 @@ class OpenImagesDataset(AnnotatedImages):
             if path is None:
                 raise DataError(
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
-                    "add it, or name the images to read with ids"
+                    "add it, or name the images to read with ids",
+                    "image missing",
                 )
             size = check_image(path, max_pixels, exif=exif)
-            found = [_found(row, size, csv_path, unread) for row in rows[image_id]]
-            return record(image_id, path, size, found, labels, unknown)
+            clip = bad_boxes == "clip"
+            found = [attempt(table.found, row, image_id, size, clip, unread) for row in rows]
+            return record(image_id, path, size, found, labels, options)
 
-        super().__init__(csv_path, classes, ids, read, transform, on_error, max_pixels, exif)
+        super().__init__(csv_path, classes, ids, read, transform, options)
         warn_of_flags(csv_path, unread)
 
 
@@ -174,59 +189,126 @@ def write_table(path: Path | str, images: Iterable[tuple[str, tuple[int, int], S
                 writer.writerow([image_id, "xclick", obj.name, 1, *box, *flags, *xs, *ys])
 
 
-class _Row(NamedTuple):
-    line: int
-    cells: dict[str, str]
+class _Table:
+    """The columns that are read, as arrays: the published tables have 14.6 million rows.
 
+    Attributes:
+        images: the number of each image, in the order of the first rows.
+        names: the number of each `LabelName`.
+        lines: of each row, its line in the file.
+    """
 
-def _read_table(path: Path) -> dict[str, list[_Row]]:
-    """The rows of each image, in the order of the file."""
-    rows: dict[str, list[_Row]] = {}
-    line = 0
-    try:
-        with _text(path) as file:
-            first = file.readline()
-            delimiter = max(",;\t", key=first.count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if not header:
-                raise DataError(f"{path}: the table is empty; its first line must name the columns")
-            if missing := [name for name in REQUIRED_COLUMNS if name not in header]:
-                raise DataError(f"{path}: the table has no column {', '.join(missing)}; add it to the first line")
-            if len(set(header)) < len(header):
-                raise DataError(f"{path}: the first line names a column twice; remove one")
-            for cells in reader:
-                line = reader.line_num
-                if not cells:  # a blank line
-                    continue
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}: line {line} has {len(cells)} cells for {len(header)} columns; repair the line"
-                    )
-                row = _Row(line, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
-                if delimiter != ",":  # what a spreadsheet writes where 0.5 is written 0,5
-                    row.cells.update({side: row.cells[side].replace(",", ".") for side in _SIDES})
-                image_id = row.cells["ImageID"]
-                if not image_id.isprintable() or not image_id:
-                    raise DataError(
-                        f"{path}: line {line} has the ImageID {image_id!r}, which names no file; correct it"
-                    )
-                rows.setdefault(image_id, []).append(row)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such table; check the path") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: the table cannot be read after line {line} ({error}); save it as UTF-8 CSV") from None
-    if not rows:
-        raise DataError(f"{path}: the table has no box, only the names of the columns; add rows")
-    for image_id, of_image in rows.items():
-        stem, ending = _parted(image_id)
-        if ending and stem in rows:
-            raise DataError(
-                f"{path}: line {of_image[0].line} has the ImageID {image_id!r}, which line {rows[stem][0].line} writes "
-                f"{stem!r}; write it in one way"
-            )
-    return rows
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.images: dict[str, int] = {}
+        self.names: dict[str, int] = {}
+        self.lines = array("q")
+        self._flags: dict[str, int] = {}
+        self._name, self._flag, self._sides = array("i"), array("i"), array("d")
+        self._odd: dict[tuple[int, int], str] = {}  # by row and side, the cells that hold no number
+        image_of_row = array("i")
+        line = 0
+        try:
+            with _text(path) as file:
+                first = file.readline()
+                delimiter = max(",;\t", key=first.count)
+                file.seek(0)
+                reader = csv.reader(file, delimiter=delimiter, strict=True)
+                header = self._header(next(reader, []))
+                wanted = operator.itemgetter(*map(header.index, ("ImageID", "LabelName", *_SIDES)))
+                flag = header.index("IsGroupOf") if "IsGroupOf" in header else None
+                for cells in reader:
+                    line = reader.line_num
+                    if not cells:  # a blank line
+                        continue
+                    if len(cells) != len(header):
+                        raise DataError(
+                            f"{path}: line {line} has {len(cells)} cells for {len(header)} columns; repair the line"
+                        )
+                    image_id, name, *sides = (cell.strip() for cell in wanted(cells))
+                    if not image_id.isprintable() or not image_id:
+                        raise DataError(
+                            f"{path}: line {line} has the ImageID {image_id!r}, which names no file; correct it"
+                        )
+                    for k, side in enumerate(sides):
+                        # With another delimiter: what a spreadsheet writes where 0.5 is written 0,5.
+                        self._add_side(k, side if delimiter == "," else side.replace(",", "."))
+                    self.lines.append(line)
+                    image_of_row.append(self.images.setdefault(image_id, len(self.images)))
+                    self._name.append(self.names.setdefault(name, len(self.names)))
+                    text = "" if flag is None else cells[flag].strip()
+                    self._flag.append(self._flags.setdefault(text, len(self._flags)))
+        except FileNotFoundError:
+            raise DataError(f"{path}: there is no such table; check the path") from None
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            message = f"{path}: the table cannot be read after line {line} ({error}); save it as UTF-8 CSV"
+            raise DataError(message) from None
+        if not self.images:
+            raise DataError(f"{path}: the table has no box, only the names of the columns; add rows")
+        self._rows = rows_of(np.array(image_of_row), len(self.images))
+        for image_id in self.images:
+            stem, ending = _parted(image_id)
+            if ending and stem in self.images:
+                own, other = (self.lines[self.rows(name)[0]] for name in (image_id, stem))
+                raise DataError(
+                    f"{path}: line {own} has the ImageID {image_id!r}, which line {other} writes {stem!r}; write it in "
+                    "one way"
+                )
+        self._all_names, self._all_flags = list(self.names), list(self._flags)
+
+    def rows(self, image_id: str) -> list[int]:
+        """The rows of an image, in the order of the file."""
+        return self._rows(self.images[image_id])
+
+    def found(self, row: int, image_id: str, size: tuple[int, int], clip: bool, unread: list[str]) -> Found:
+        """The object of one row, in pixels of an image of `size` (height, width).
+
+        Args:
+            clip: whether a box may reach beyond its image, by at most its width and height: further out, it was written
+                in pixels.
+            unread: takes flags that say nothing.
+        """
+        name = self._all_names[self._name[row]]
+        where = f"{self.path}: line {self.lines[row]}"
+        if not name or not name.isprintable():
+            raise DataError(f"{where} has the LabelName {name!r}, which is no class; correct it", "no class name")
+        where = f"{where} ({name} in image {image_id})"
+        lowest, highest = (-1, 2) if clip else (0, 1)
+        for k, side in enumerate(_SIDES):
+            value = self._sides[4 * row + k]
+            if (text := self._odd.get((row, k))) is not None:
+                number(text, f"{where}: {side}")
+            if not lowest <= value <= highest:
+                message = f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it"
+                raise DataError(message, OUTSIDE if -1 <= value <= 2 else "not relative")
+        x1, x2, y1, y2 = self._sides[4 * row : 4 * row + 4]
+        check_span(x1, x2, "XMin", "XMax", where)
+        check_span(y1, y2, "YMin", "YMax", where)
+        flag = self._all_flags[self._flag[row]]
+        group = False if flag == "-1" else read_flag(flag)  # -1 is Open Images' "not known"
+        if group is None:
+            unread.append(f"{where}: IsGroupOf {flag!r}")
+        height, width = size
+        return Found(where, name, (x1 * width, y1 * height, x2 * width, y2 * height), bool(group))
+
+    def _header(self, cells: list[str]) -> list[str]:
+        header = [name.strip() for name in cells]
+        if not header:
+            raise DataError(f"{self.path}: the table is empty; its first line must name the columns")
+        if missing := [name for name in REQUIRED_COLUMNS if name not in header]:
+            raise DataError(f"{self.path}: the table has no column {', '.join(missing)}; add it to the first line")
+        if len(set(header)) < len(header):
+            raise DataError(f"{self.path}: the first line names a column twice; remove one")
+        return header
+
+    def _add_side(self, k: int, text: str) -> None:
+        """Add a coordinate, or NaN where the text is no number; who asks for the row is told."""
+        try:
+            value = number(text, "")
+        except DataError:
+            value = np.nan
+            self._odd[len(self.lines), k] = text
+        self._sides.append(value)
 
 
 def _parted(image_id: str) -> tuple[str, str]:
@@ -235,11 +317,11 @@ def _parted(image_id: str) -> tuple[str, str]:
     return (stem, dot + ending) if dot + ending.lower() in IMAGE_ENDINGS else (image_id, "")
 
 
-def _as_in_table(image_id: str, rows: Container[str]) -> str:
+def _as_in_table(image_id: str, table: Container[str]) -> str:
     """The name that the table has for an image which `ids` may name with its ending, or without."""
     stem, ending = _parted(image_id)
-    others = [other for other in ([stem] if ending else [stem + one for one in IMAGE_ENDINGS]) if other in rows]
-    return others[0] if image_id not in rows and len(others) == 1 else image_id
+    others = [other for other in ([stem] if ending else [stem + one for one in IMAGE_ENDINGS]) if other in table]
+    return others[0] if image_id not in table and len(others) == 1 else image_id
 
 
 def _text(path: Path) -> io.TextIOWrapper:
@@ -247,25 +329,3 @@ def _text(path: Path) -> io.TextIOWrapper:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return io.TextIOWrapper(gzip.open(path) if packed else path.open("rb"), encoding="utf-8-sig", newline="")
-
-
-def _found(row: _Row, size: tuple[int, int], path: Path, unread: list[str]) -> Found:
-    """The object of one row, in pixels of an image of `size` (height, width)."""
-    cells = row.cells
-    name = cells["LabelName"]
-    if not name or not name.isprintable():
-        raise DataError(f"{path}: line {row.line} has the LabelName {name!r}, which is no class; correct it")
-    where = f"{path}: line {row.line} ({name} in image {cells['ImageID']})"
-    sides = {side: number(cells[side], f"{where}: {side}") for side in _SIDES}
-    for side, value in sides.items():
-        if not 0 <= value <= 1:
-            raise DataError(f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it")
-    check_span(sides["XMin"], sides["XMax"], "XMin", "XMax", where)
-    check_span(sides["YMin"], sides["YMax"], "YMin", "YMax", where)
-    flag = cells.get("IsGroupOf", "")
-    group = False if flag == "-1" else read_flag(flag)  # -1 is Open Images' "not known"
-    if group is None:
-        unread.append(f"{where}: IsGroupOf {flag!r}")
-    height, width = size
-    box = (sides["XMin"] * width, sides["YMin"] * height, sides["XMax"] * width, sides["YMax"] * height)
-    return Found(where, name, box, bool(group))

@@ -1,86 +1,257 @@
-"""Open somebody's own data, whatever they are: which format, which classes, which images to learn from.
+"""Open data of one's own, whatever tool wrote it, parted into what is trained on and what is measured on.
 
-    a folder with Annotations and JPEGImages    VOC
-    df.csv and a folder of images               Open Images
-
-Data without a part for validation give a tenth of their training images for it, drawn from a fixed seed. Lesson 12.
+Recognised are VOC folders (`Annotations` beside `JPEGImages` or `images`, with or without `ImageSets`; images and XML
+together in one folder; CVAT's export), COCO files (with a folder of images; the folder above `annotations` and
+`images`, as COCO's own and CVAT's; images beside the JSON), Roboflow's folders `train`, `valid` and `test` with either
+of the two in them, and Open Images tables with a folder of images. Lesson 12.
 """
 
-import copy
+import json
+import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
+from frcnn_lessons.datasets.coco import COCODataset
 from frcnn_lessons.datasets.open_images import OpenImagesDataset
-from frcnn_lessons.datasets.reading import AnnotatedImages
-from frcnn_lessons.datasets.sample import DataError
+from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, AnnotatedImages
+from frcnn_lessons.datasets.sample import DataError, Defect
 from frcnn_lessons.datasets.voc import VOCDataset
 from frcnn_lessons.files import user_path
 
-SPLITS = ("train", "val", "test")
+SPLITS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
+SHOWN = 20
+"""So many defects stand in the message of an error."""
+
+# One part of the data: its split, and what reads it.
+Part = tuple[str, Callable[..., AnnotatedImages]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class OwnData:
-    """What was found.
+    """What `open_data` found.
 
     Attributes:
-        kind: "VOC" or "Open Images".
-        classes: C names; the label of the first is 1.
-        splits: "train" and "val", and "test" if the data have one.
-        defects: why images cannot be used, a sentence each; they are in no split.
+        kind: "VOC", "Open Images" or "COCO".
+        classes: the names of labels 1..C, the same in all splits.
+        splits: "train" and "val", and "test" where the data has it.
+        defects: with skip_bad, why images were left out.
+        notes: what else should be known, such as objects that were left out; a sentence each.
     """
 
     kind: str
     classes: tuple[str, ...]
     splits: dict[str, AnnotatedImages]
-    defects: list[str]
+    defects: list[Defect]
+    notes: list[str] = field(default_factory=list)
 
 
-def open_data(path: Path | str, *, images: Path | str | None = None) -> OwnData:
-    """Open a VOC folder or an Open Images table.
+def open_data(
+    path: Path | str | tuple[Path | str, Path | str],
+    *,
+    images: Path | str | None = None,
+    skip_bad: bool = False,
+    bad_boxes: str = "raise",
+    background: bool = False,
+    exif: str = "refuse",
+    one_based: bool = True,
+    seed: int = 0,
+) -> OwnData:
+    """Read and check a data set: all annotations, and every image decoded once.
 
     Args:
-        path: the folder, or the table.
-        images: the folder of a table's images; "images" beside it by default.
+        path: a folder or file as described above; or the pair of a file and its folder of images.
+        images: the folder of the images of a COCO or Open Images file, where it is not beside it.
+        skip_bad: leave out images with defects, whole, and list the defects, instead of refusing the data.
+        bad_boxes: "raise", "clip" or "drop"; see `VOCDataset`.
+        background: in a VOC folder, read images without an annotation as images without objects.
+        exif: "refuse", "apply" or "ignore"; see `VOCDataset`.
+        one_based: False for a VOC folder whose boxes are edges that count from 0.
+        seed: where the data has no part for validation, it is a tenth of what is trained on, drawn with this seed.
+
+    Returns:
+        The data sets by split.
 
     Raises:
-        DataError: these are no such data, or no image can be used.
+        DataError: the data cannot be used: with skip_bad=False for any defect. `defects` of the error lists all, and
+            the message the first.
+        ValueError: an option has a value that it cannot have.
     """
-    path = user_path(path)
-    parts: dict[str, AnnotatedImages] = {}
-    with warnings.catch_warnings(action="ignore"):  # of images left out: they are the defects
-        if path.is_file():
-            kind = "Open Images"
-            parts["train"] = OpenImagesDataset(path, images or path.parent / "images", on_error="skip")
-        else:
-            kind = "VOC"
-            lists = {found.stem for found in path.glob("**/ImageSets/Main/*.txt")} & {*SPLITS, "trainval"}
-            if "train" not in lists:
-                lists = (lists - {"val"}) | {"trainval"}
-            else:
-                lists -= {"trainval"}
-            for name in sorted(lists):
-                parts["train" if name == "trainval" else name] = VOCDataset(path, name, on_error="skip")
-    if "val" not in parts:
-        parts["train"], parts["val"] = _tenth(path, parts["train"])
-    defects = list(dict.fromkeys(reason for part in parts.values() for reason in part.skipped))
-    splits = {name: parts[name] for name in SPLITS if name in parts}
-    return OwnData(kind, parts["train"].classes, splits, defects)
+    if isinstance(path, tuple):
+        path, images = path
+    path, folder = user_path(path), None if images is None else user_path(images)
+    options = {"on_error": "skip", "bad_boxes": bad_boxes, "exif": exif}
+    kind, parts = _parts(path, folder, {"background": background, "one_based": one_based})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        read, defects = _read(parts, options)
+    notes = [str(one.message) for one in caught if "dataset.skipped says why" not in str(one.message)]
+    if defects and (not skip_bad or "train" not in read):
+        raise _refusal(path, defects)
+    names = dict.fromkeys(name for dataset in read.values() for name in dataset.classes)
+    classes = tuple(sorted(names) if kind == "VOC" else names)
+    splits = {split: dataset.with_classes(classes) for split, dataset in read.items()}
+    if "val" not in splits:
+        splits = _with_val(splits, seed)
+    return OwnData(kind, classes, splits, defects, notes)
 
 
-def _tenth(path: Path, images: AnnotatedImages) -> tuple[AnnotatedImages, AnnotatedImages]:
-    """All but a tenth, at least one image, and that tenth."""
-    if len(images) < 2:
-        raise DataError(f"{path}: one image cannot be divided into training and validation; add more")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()
-    size = max(1, len(images) // 10)
-    parts = []
-    for rows in (sorted(order[size:]), sorted(order[:size])):
-        part = copy.copy(images)
-        part._records = [images._records[row] for row in rows]
-        part.ids = tuple(record.image_id for record in part._records)
-        parts.append(part)
-    return parts[0], parts[1]
+def _read(parts: list[Part], options: dict[str, str]) -> tuple[dict[str, AnnotatedImages], list[Defect]]:
+    """The data sets by split, those without a usable image left out, and all defects."""
+    read: dict[str, AnnotatedImages] = {}
+    defects: list[Defect] = []
+    for split, reader in parts:
+        try:
+            read[split] = reader(**options)
+            defects += read[split].defects
+        except DataError as error:
+            defects += error.defects
+    return read, defects
+
+
+def _refusal(path: Path, defects: list[Defect]) -> DataError:
+    error = DataError.of(defects)
+    if len(defects) == 1:
+        return error
+    more = f"\nand {len(defects) - SHOWN} more" if len(defects) > SHOWN else ""
+    shown = "\n".join(defect.message for defect in defects[:SHOWN])
+    error.args = (
+        f"{path}: {len(defects)} defects; mend them, or leave out the images that have them (--skip-bad, "
+        f"skip_bad=True):\n{shown}{more}",
+    )
+    return error
+
+
+def _with_val(splits: dict[str, AnnotatedImages], seed: int) -> dict[str, AnnotatedImages]:
+    """A tenth of train becomes val: at least one image, and of a single image that one."""
+    train = splits["train"]
+    order = np.random.default_rng(seed).permutation(len(train))
+    held = max(1, len(train) // 10)
+    kept = order[held:] if len(train) > 1 else order
+    return splits | {"train": train.part(sorted(kept.tolist())), "val": train.part(sorted(order[:held].tolist()))}
+
+
+def _parts(path: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str, list[Part]]:
+    """What kind of data lies at `path`, and what reads each of its parts."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder; check the path")
+    if path.is_file():
+        return _of_file(path, images)
+    named = {SPLITS[one.name.lower()]: one for one in sorted(path.iterdir()) if one.name.lower() in SPLITS}
+    inside = {split: _parts_of_folder(folder, None, of_voc) for split, folder in named.items() if folder.is_dir()}
+    kinds = {found[0] for found in inside.values() if found}
+    if len(kinds) > 1:
+        raise DataError(f"{path}: {' and '.join(sorted(kinds))} in the folders of one data set; use one format for all")
+    if inside.get("train"):
+        return kinds.pop(), [(split, found[1][0][1]) for split, found in inside.items() if found]
+    found = _parts_of_folder(path, images, of_voc)
+    if found is None:
+        raise DataError(
+            f"{path}: this is no data set that the course knows; there must be a VOC folder (Annotations and "
+            "JPEGImages, or images and XML together), a COCO JSON or an Open Images CSV, each with a folder of images"
+        )
+    return found
+
+
+def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str, list[Part]] | None:
+    """As `_parts`, for a folder without folders of splits; None if it holds no data set."""
+    if (
+        any(path.suffix.lower() == ".xml" and path.name[0] != "." for path in folder.iterdir())
+        or any(folder.glob("Annotations"))
+        or any(folder.glob("*/Annotations"))
+    ):
+        return "VOC", [
+            (split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()
+        ]
+    if any(folder.glob("VOCdevkit/*/Annotations")):
+        return _parts_of_folder(folder / "VOCdevkit", images, of_voc)
+    for pattern in ("*.json", "annotations/*.json"):
+        if files := [path for path in sorted(folder.glob(pattern)) if _is_coco(path)]:
+            return "COCO", _coco_parts(folder, files, images)
+    tables = [path for pattern in ("*.csv", "*.csv.gz") for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
+    if len(tables) > 1:
+        raise DataError(
+            f"{folder}: there are several tables ({', '.join(t.name for t in tables)}); name the one to read"
+        )
+    return _of_file(tables[0], images) if tables else None
+
+
+def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
+    """As `_parts`, for a file."""
+    if path.suffix.lower() == ".json":
+        return "COCO", [("train", partial(COCODataset, path, images or _images_of_json(path.parent, path)))]
+    if path.suffix.lower() in (".csv", ".gz", ".tsv", ".txt"):
+        return "Open Images", [("train", partial(OpenImagesDataset, path, images or _images_beside(path.parent)))]
+    if path.suffix.lower() in (".zip", ".tar", ".tgz", ".7z", ".rar"):
+        raise DataError(f"{path}: this is an archive; unpack it and name the folder")
+    raise DataError(
+        f"{path}: the file is no COCO JSON and no Open Images CSV; name one, or the folder of VOC's XML files"
+    )
+
+
+def _voc_sets(folder: Path) -> dict[str, str | None]:
+    """The list of each split in `ImageSets/Main`; a single one of another name (CVAT's default) is what to train on."""
+    lists = [path for pattern in ("", "*/") for path in sorted(folder.glob(f"{pattern}ImageSets/Main/*.txt"))]
+    sets = {path.stem for path in lists if path.name[0] != "." and path.read_bytes().strip()}
+    found: dict[str, str | None] = {name: name for name in ("train", "val", "test") if name in sets}
+    if "train" not in found:
+        others = sets - {"val", "test"}
+        found["train"] = "trainval" if "trainval" in sets else others.pop() if len(others) == 1 else None
+        if found["train"] == "trainval":
+            found.pop("val", None)
+    return found
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file may hold boxes: COCO has others beside it, of captions for instance."""
+    return not re.match(r"\.|(captions|person_keypoints|stuff|panoptic|image_info)_", path.name)
+
+
+def _coco_parts(folder: Path, files: list[Path], images: Path | None) -> list[Part]:
+    """COCO's files by the split that their names say; a single file is what is trained on."""
+    splits: dict[str, Path] = {}
+    for path in files:
+        words = re.findall(r"[a-z]+", path.name.lower())
+        split = next((SPLITS[word] for word in words if word in SPLITS), "train")
+        if len(files) == 1:
+            split = "train"
+        if (other := splits.setdefault(split, path)) != path:
+            raise DataError(f"{folder}: {other.name} and {path.name} are both for {split!r}; name the one to read")
+    return [
+        (split, partial(COCODataset, path, images or _images_of_json(folder, path))) for split, path in splits.items()
+    ]
+
+
+def _images_of_json(folder: Path, path: Path) -> Path:
+    """The folder that holds the first images that a COCO file names."""
+    above = folder.parent if folder.name.lower() == "annotations" else folder
+    split = re.sub(r"^instances_|\.json$", "", path.name)
+    places = [above / "images" / split, above / split, above / "images", path.parent, above, above / "data"]
+    places = [place for place in places if place.is_dir()]
+    text = path.open(encoding="utf-8", errors="replace").read(2**20)
+    names = [json.loads(name) for name in re.findall(r'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', text)[:20]]
+    for place in places:
+        for name in names:
+            parts = name.replace("\\", "/")
+            if (place / parts).is_file() or (place / parts.rpartition("/")[2]).is_file():
+                return place
+    return places[0]
+
+
+def _images_beside(folder: Path) -> Path:
+    """The folder of images beside a table: `images`, the only folder with images, or the same folder."""
+    if (folder / "images").is_dir():
+        return folder / "images"
+    holding = [
+        place
+        for place in (folder, *sorted(one for one in folder.iterdir() if one.is_dir()))
+        if any(path.suffix in IMAGE_ENDINGS for path in place.iterdir())
+    ]
+    if len(holding) != 1:
+        raise DataError(f"{folder}: no folder of images beside the table, or several; name it (--images, images=)")
+    return holding[0]

@@ -1,20 +1,24 @@
-"""What the readers of both formats share: how an object is checked, and the data set made of what was read.
+"""What the readers of all formats share: how an object is checked, and the data set made of what was read.
 
-A reader turns its own format into `Found` objects, in pixels; `record` checks them against the image and the classes;
-`AnnotatedImages` is the data set of such records. All annotations and all image headers are read when the data set
-is made, so that a mistake in the last file shows at once and not after an hour of training; pixels are decoded when
-an image is asked for.
+A reader turns its own format into `Found` objects, in pixels, and what it cannot read into a DataError in their place,
+so that all that is wrong with an image is known at once; `record` checks them against the image and the classes;
+`AnnotatedImages` is the data set of such records, kept as columns. All annotations and all image headers are read when
+the data set is made, so that a mistake in the last file shows at once and not after an hour of training; pixels are
+decoded when an image is asked for.
 
 Shapes: K objects, an image of H x W pixels, C classes. Lesson 02.
 """
 
+import copy
 import math
 import operator
 import os
 import re
 import unicodedata
 import warnings
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -23,8 +27,8 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from frcnn_lessons.datasets.images import check_image, read_image
-from frcnn_lessons.datasets.sample import Box, DataError, Sample
+from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
+from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
@@ -36,22 +40,35 @@ class Found(NamedTuple):
     name: str
     box: Box
     difficult: bool
+    clipped: bool = False
 
 
 class Record(NamedTuple):
     """All that is known about one image before it is decoded.
 
-    Plain Python values, because a worker process of a DataLoader may get its copy by pickling: each tensor would
-    cost it an open file. `dropped` counts the objects of unknown classes that were left out.
+    `dropped` counts the objects of unknown classes that were left out, `clipped` and `left_out` the boxes that were
+    mended as `Options.bad_boxes` says.
     """
 
     image_id: str
     path: Path
     size: tuple[int, int]
-    boxes: tuple[Box, ...]
-    labels: tuple[int, ...]
-    difficult: tuple[bool, ...]
-    dropped: int
+    boxes: Sequence[Box]
+    labels: Sequence[int]
+    difficult: Sequence[bool]
+    dropped: int = 0
+    clipped: int = 0
+    left_out: int = 0
+
+
+class Options(NamedTuple):
+    """What to do with data that is not as it should be; each reader describes the choices."""
+
+    unknown: str = "raise"
+    on_error: str = "raise"
+    bad_boxes: str = "raise"
+    max_pixels: int = MAX_PIXELS
+    exif: str = "refuse"
 
 
 class AnnotatedImages(Dataset[Sample]):
@@ -64,7 +81,10 @@ class AnnotatedImages(Dataset[Sample]):
         classes: the C names; the label of `classes[0]` is 1.
         ids: the name of each image, in order.
         skipped: with on_error="skip", why each image was left out, one sentence each.
+        defects: with on_error="skip", all that is wrong with those images; several of an image, where it has several.
         dropped: with unknown="drop", how many objects were left out.
+        clipped: with bad_boxes="clip", how many boxes were cut at the border of their image.
+        left_out: with bad_boxes="clip" or "drop", how many objects were left out because of their boxes.
         transform: what is applied to each Sample before it is given.
     """
 
@@ -75,9 +95,8 @@ class AnnotatedImages(Dataset[Sample]):
         ids: Iterable[str],
         read: Callable[[str], Record],
         transform: Callable[[Sample], Sample] | None,
-        on_error: str,
-        max_pixels: int,
-        exif: str = "refuse",
+        options: Options,
+        defects: Sequence[Defect] = (),
     ) -> None:
         """Read the records of all images.
 
@@ -87,35 +106,66 @@ class AnnotatedImages(Dataset[Sample]):
             ids: the images wanted, in order.
             read: makes the record of one image or raises DataError.
             transform: applied to each Sample before it is given.
-            on_error: "raise" stops at the first image that cannot be used. "skip" leaves such images out, whole,
-                and warns of their number; it decodes every image once, so that the length is final.
-            max_pixels: the largest image to accept.
-            exif: what to do with an image that is to be turned, see `images`.
+            options: with on_error="raise" the first image that cannot be used is an error. With "skip" such images are
+                left out, whole, with a warning of their number; every image is decoded once, so that the length is
+                final.
+            defects: what is wrong beside the images, such as a box of an image that is not there.
 
         Raises:
             DataError: an image cannot be used, or none is left.
         """
-        self.classes = tuple(classes)
-        self.transform = transform
-        self.skipped: list[str] = []
-        self._max_pixels, self._exif = max_pixels, exif
-        self._records: list[Record] = []
+        skip, self._max_pixels, self._exif = options.on_error == "skip", options.max_pixels, options.exif
+        if defects and not skip:
+            raise DataError.of(defects)
+        self.classes, self.transform = tuple(classes), transform
+        self.skipped = [defect.message for defect in defects]
+        self.defects = list(defects)
+        self.dropped = self.clipped = self.left_out = 0
+        # Columns, not an object a box; and no tensors: a worker process that gets its copy of the data set by pickling
+        # would need an open file for each.
+        names: list[str] = []
+        self._paths: list[str] = []
+        sizes, ends, boxes, labels, difficult = array("q"), array("q", [0]), array("f"), array("i"), array("b")
         for image_id in ids:
+            wrong: list[Defect] = []
+            path = None
             try:
                 found = read(image_id)
-                if on_error == "skip":
-                    check_image(found.path, max_pixels, decode=True, exif=exif)
+                path = found.path
             except DataError as error:
-                if on_error == "raise":
+                if not skip:
                     raise
-                self.skipped.append(str(error))
-            else:
-                self._records.append(found)
-        if not self._records:
+                wrong += error.defects
+                path = wrong[0].path
+            if skip and path:
+                try:
+                    check_image(path, options.max_pixels, decode=True, exif=options.exif)
+                except DataError as error:
+                    wrong += error.defects
+            if wrong:
+                self.skipped.append(wrong[0].message)
+                self.defects += wrong
+                continue
+            names.append(found.image_id)
+            self._paths.append(str(found.path))
+            sizes.extend(found.size)
+            for box in found.boxes:
+                boxes.extend(box)
+            labels.extend(found.labels)
+            difficult.extend(found.difficult)
+            ends.append(len(labels))
+            self.dropped += found.dropped
+            self.clipped += found.clipped
+            self.left_out += found.left_out
+        if not names:
             because = f": {self.skipped[0]}" if self.skipped else ""
-            raise DataError(f"{source}: no image is left to read{because}")
-        self.ids = tuple(found.image_id for found in self._records)
-        self.dropped = sum(found.dropped for found in self._records)
+            nothing = DataError(f"{source}: no image is left to read{because}", "no image is left")
+            nothing.defects += tuple(self.defects)
+            raise nothing
+        self.ids = tuple(names)
+        self._sizes, self._starts, self._ends = np.array(sizes).reshape(-1, 2), np.array(ends[:-1]), np.array(ends[1:])
+        self._boxes, self._labels = np.array(boxes).reshape(-1, 4), np.array(labels)
+        self._difficult = np.array(difficult, dtype=bool)
         if self.skipped:
             all_images = len(self.skipped) + len(self)
             message = f"{source}: {len(self.skipped)} of {all_images} images left out; dataset.skipped says why"
@@ -123,10 +173,28 @@ class AnnotatedImages(Dataset[Sample]):
         if self.dropped:
             message = f"{source}: objects left out: {self.dropped}, of classes other than {', '.join(self.classes)}"
             warnings.warn(message, stacklevel=3)
+        if self.clipped or self.left_out:
+            message = f"{source}: boxes cut at the border of their image: {self.clipped}, left out: {self.left_out}"
+            warnings.warn(message, stacklevel=3)
+
+    def part(self, indices: Sequence[int]) -> "AnnotatedImages":
+        """The images at `indices` as a data set of its own, with a transform of its own; nothing is read again."""
+        part, places = copy.copy(self), np.asarray(indices, dtype=int)
+        part.ids = tuple(self.ids[i] for i in places)
+        part._paths = [self._paths[i] for i in places]
+        part._sizes, part._starts, part._ends = self._sizes[places], self._starts[places], self._ends[places]
+        return part
+
+    def with_classes(self, classes: Sequence[str]) -> "AnnotatedImages":
+        """The same images with labels in the order of `classes`, which hold at least those of this data set."""
+        same, label = copy.copy(self), {name: label for label, name in enumerate(classes, start=1)}
+        same.classes = tuple(classes)
+        same._labels = np.array([0, *(label[name] for name in self.classes)], dtype=self._labels.dtype)[self._labels]
+        return same
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._records)
+        return len(self.ids)
 
     def __getitem__(self, index: SupportsIndex) -> Sample:
         """Decode image `index`; a negative one counts from the end.
@@ -172,11 +240,21 @@ class AnnotatedImages(Dataset[Sample]):
             ) from None
         if not -len(self) <= place < len(self):
             raise IndexError(f"image {place} was asked for, but the data set has {len(self)} images")
-        return self._records[place]
+        place %= len(self)
+        of_image = slice(self._starts[place], self._ends[place])
+        height, width = self._sizes[place].tolist()
+        path = Path(self._paths[place])
+        columns = (column[of_image].tolist() for column in (self._boxes, self._labels, self._difficult))
+        return Record(self.ids[place], path, (height, width), *columns)
 
 
 def record(
-    image_id: str, path: Path, size: tuple[int, int], objects: Sequence[Found], labels: Mapping[str, int], unknown: str
+    image_id: str,
+    path: Path,
+    size: tuple[int, int],
+    objects: Sequence[Found | DataError],
+    labels: Mapping[str, int],
+    options: Options,
 ) -> Record:
     """Check the objects of one image and give each its label.
 
@@ -184,74 +262,148 @@ def record(
         image_id: the name of the image.
         path: its file.
         size: its (height, width).
-        objects: what the annotation holds.
+        objects: what the annotation holds, and why an object cannot be read.
         labels: label of each class name.
-        unknown: "raise" refuses an object of another class, "drop" leaves it out.
+        options: `unknown` "raise" refuses an object of another class, "drop" leaves it out; `bad_boxes` as for
+            `check_objects`.
 
     Raises:
-        DataError: as `check_objects`, or for an unknown class.
+        DataError: as `check_objects`, or for an unknown class; with all that is wrong with the image in `defects`.
     """
-    boxes = check_objects(objects, size)
-    kept = [k for k, found in enumerate(objects) if found.name in labels]
-    if len(kept) < len(objects) and unknown == "raise":
-        where = next(found.where for found in objects if found.name not in labels)
-        raise DataError(
-            f"{where} is of an unknown class (known: {', '.join(labels)}); add it to classes, or pass unknown='drop' "
-            "to leave such objects out"
-        )
+    wrong: list[Defect] = []
+    checked = check_objects(objects, size, options.bad_boxes, wrong)
+    kept = [found for found in checked if found.name in labels]
+    if len(kept) < len(checked) and options.unknown == "raise":
+        known = ", ".join(labels)
+        wrong += [
+            Defect(
+                "unknown class",
+                f"{found.where} is of an unknown class (known: {known}); add it to classes, or pass unknown='drop' "
+                "to leave such objects out",
+                box=found.box,
+            )
+            for found in checked
+            if found.name not in labels
+        ]
+    if wrong:
+        raise DataError.of([replace(defect, path=path) for defect in wrong])
+    clipped = sum(found.clipped for found in checked)
     return Record(
         image_id,
         path,
         size,
-        tuple(boxes[k] for k in kept),
-        tuple(labels[objects[k].name] for k in kept),
-        tuple(objects[k].difficult for k in kept),
-        dropped=len(objects) - len(kept),
+        [found.box for found in kept],
+        [labels[found.name] for found in kept],
+        [found.difficult for found in kept],
+        len(checked) - len(kept),
+        clipped,
+        len(objects) - len(checked),
     )
 
 
-def check_objects(objects: Sequence[Found], size: tuple[int, int]) -> list[Box]:
+# What `bad_boxes` can mend: an object that is left out is taught as background, so nobody does it unasked.
+OUTSIDE, NO_AREA, TWICE = "reaches beyond the image", "no area", "there twice"
+
+
+def check_objects(
+    objects: Sequence[Found | DataError],
+    size: tuple[int, int],
+    bad_boxes: str = "raise",
+    wrong: list[Defect] | None = None,
+) -> list[Found]:
     """Check that each box has an area, lies inside the image of `size` (height, width) and is there only once.
 
+    Args:
+        objects: what an annotation holds, and why an object cannot be read.
+        size: of the image.
+        bad_boxes: "raise" refuses such boxes. "clip" cuts a box at the border of the image, and leaves out what then
+            has no area or is there twice; "drop" leaves out all of them.
+        wrong: what is wrong is put here instead of being raised.
+
     Returns:
-        The boxes, rounded to float32 as the tensors will hold them.
+        The objects that can be used, their boxes rounded to float32 as the tensors will hold them.
 
     Raises:
-        DataError: naming the first object that is wrong.
+        DataError: something is wrong and there is no list for it; the message is that of the first.
     """
-    height, width = size
-    boxes: list[Box] = []
+    defects: list[Defect] = []
+    kept: list[Found] = []
     first: dict[tuple[str, Box], str] = {}
     for found in objects:
-        x1, y1, x2, y2 = found.box
-        if not (0 <= x1 <= width and 0 <= x2 <= width and 0 <= y1 <= height and 0 <= y2 <= height):
+        try:
+            if isinstance(found, DataError):
+                raise found
+            checked = _checked(found, size, bad_boxes == "clip")
+            if (same := first.setdefault((checked.name, checked.box), checked.where)) is not checked.where:
+                raise DataError(
+                    f"{checked.where} is there twice, first as {same.split(': ')[-1]}; remove one of them",
+                    TWICE,
+                    checked.box,
+                )
+            kept.append(checked)
+        except DataError as error:
+            mended = bad_boxes != "raise" and all(one.kind in (OUTSIDE, NO_AREA, TWICE) for one in error.defects)
+            defects += () if mended else error.defects
+    if defects and wrong is None:
+        raise DataError.of(defects)
+    if wrong is not None:
+        wrong += defects
+    return kept
+
+
+def _checked(found: Found, size: tuple[int, int], clip: bool) -> Found:
+    """The object with its box rounded to float32, and cut at the border of the image if `clip` says so."""
+    height, width = size
+    x1, y1, x2, y2 = found.box
+    clipped = False
+    if not (0 <= x1 <= width and 0 <= x2 <= width and 0 <= y1 <= height and 0 <= y2 <= height):
+        if not clip:
             raise DataError(
                 f"{found.where} reaches beyond the image: its edges are x {x1:g} to {x2:g} and y {y1:g} to {y2:g} in "
-                f"an image {width} wide and {height} high; correct the box, or check that this is the right image"
+                f"an image {width} wide and {height} high; correct the box, or check that this is the right image",
+                OUTSIDE,
+                found.box,
             )
-        # Rounded first: two numbers that differ may be one number in float32, and a box without area trains to NaN.
-        x1, y1, x2, y2 = np.array(found.box, dtype=np.float32).tolist()
-        if not (x1 < x2 and y1 < y2):
-            raise DataError(
-                f"{found.where} has no area: its edges are x {x1:g} to {x2:g} and y {y1:g} to {y2:g}; "
-                "correct or remove it"
-            )
-        if (same := first.setdefault((found.name, (x1, y1, x2, y2)), found.where)) is not found.where:
-            raise DataError(f"{found.where} is there twice, first as {same.split(': ')[-1]}; remove one of them")
-        boxes.append((x1, y1, x2, y2))
-    return boxes
+        x1, x2 = (min(max(x, 0.0), float(width)) for x in (x1, x2))
+        y1, y2 = (min(max(y, 0.0), float(height)) for y in (y1, y2))
+        clipped = True
+    # Rounded first: two numbers that differ may be one number in float32, and a box without area trains to NaN.
+    x1, y1, x2, y2 = np.array((x1, y1, x2, y2), dtype=np.float32).tolist()
+    if not (x1 < x2 and y1 < y2):
+        raise DataError(
+            f"{found.where} has no area: its edges are x {x1:g} to {x2:g} and y {y1:g} to {y2:g}; correct or remove it",
+            NO_AREA,
+            found.box,
+        )
+    return Found(found.where, found.name, (x1, y1, x2, y2), found.difficult, clipped)
 
 
-def check_options(classes: Sequence[str] | None, unknown: str, on_error: str) -> None:
+def attempt(read: Callable[..., Found], *arguments: Any) -> Found | DataError:
+    """What `read` returns, or the DataError that it raises, so that the other objects are looked at all the same."""
+    try:
+        return read(*arguments)
+    except DataError as error:
+        return error
+
+
+def rows_of(owners: np.ndarray, count: int) -> Callable[[int], list[int]]:
+    """What finds the rows of a table that belong to image 0..count-1, in their order, given the image of each row."""
+    order = np.argsort(owners, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))])
+    return lambda image: order[bounds[image] : bounds[image + 1]].tolist()
+
+
+def check_options(classes: Sequence[str] | None, options: Options) -> None:
     """Refuse options that no reader knows.
 
     Raises:
         ValueError: naming the option and what it may be.
     """
-    if unknown not in ("raise", "drop"):
-        raise ValueError(f"unknown must be 'raise' or 'drop', not {unknown!r}")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    for name, known in (("unknown", ("raise", "drop")), ("on_error", ("raise", "skip"))):
+        if getattr(options, name) not in known:
+            raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, not {getattr(options, name)!r}")
+    if options.bad_boxes not in ("raise", "clip", "drop"):
+        raise ValueError(f"bad_boxes must be 'raise', 'clip' or 'drop', not {options.bad_boxes!r}")
     if classes is not None and (isinstance(classes, str) or not classes or len(set(classes)) < len(classes)):
         raise ValueError(f"classes must be one or more different names, not {classes!r}")
 
@@ -292,11 +444,15 @@ def file_inside(folder: Path, name: str, where: str) -> Path | None:
         DataError: the name leads out of the folder (`../`), or holds control characters.
     """
     if not name.isprintable():
-        raise DataError(f"{where} names the file {name!r}, with characters that cannot be printed; rename it")
+        raise DataError(
+            f"{where} names the file {name!r}, with characters that cannot be printed; rename it", "bad file name"
+        )
     *_, name = (one for one in names_for(name, ()))
     path = Path(os.path.normpath(folder / name))
     if not path.is_relative_to(os.path.normpath(folder)):
-        raise DataError(f"{where} names the file {name!r}, which lies outside {folder}; use a name inside it")
+        raise DataError(
+            f"{where} names the file {name!r}, which lies outside {folder}; use a name inside it", "bad file name"
+        )
     try:
         # Not by listing the folder: a reader asks for each image under several names, and a folder may hold 100,000.
         forms = (path, *(path.parent / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")))
@@ -321,7 +477,7 @@ def number(text: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or "_" in text:  # Python reads 1_0 as 10
-        raise DataError(f"{what} is {text!r}, which is not a number; correct it")
+        raise DataError(f"{what} is {text!r}, which is not a number; correct it", "not a number")
     return value
 
 
@@ -356,6 +512,5 @@ def check_span(low: float, high: float, low_name: str, high_name: str, where: st
         DataError: naming both numbers.
     """
     if high <= low:
-        raise DataError(
-            f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}; correct or remove the object"
-        )
+        message = f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}"
+        raise DataError(f"{message}; correct or remove the object", NO_AREA)

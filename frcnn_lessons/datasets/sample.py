@@ -5,6 +5,7 @@ Shapes: K objects, an image of H x W pixels. Lesson 02.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Int
@@ -15,8 +16,43 @@ Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels: the edges of the box, so its width is x2 - x1."""
 
 
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong with a data set.
+
+    Attributes:
+        kind: what sort of thing, in a few words ("no area").
+        message: a sentence that names file and object and says what to do.
+        path: the image, where its header could be read.
+        box: xyxy in pixels, where it is a box that is wrong.
+    """
+
+    kind: str
+    message: str
+    path: Path | None = None
+    box: Box | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class DataError(ValueError):
-    """A file or an object of a data set that cannot be used; the message names it and says what to do."""
+    """A file or an object of a data set that cannot be used; the message names it and says what to do.
+
+    Attributes:
+        defects: all that is known to be wrong; the message is that of the first.
+    """
+
+    def __init__(self, message: str, kind: str = "cannot be read", box: Box | None = None) -> None:
+        super().__init__(message)
+        self.defects: tuple[Defect, ...] = (Defect(kind, message, None, box),)
+
+    @classmethod
+    def of(cls, defects: Sequence[Defect]) -> "DataError":
+        """One error for several defects."""
+        error = cls(defects[0].message)
+        error.defects = tuple(defects)
+        return error
 
 
 class Sample(NamedTuple):

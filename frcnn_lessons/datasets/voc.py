@@ -22,7 +22,9 @@ from frcnn_lessons.datasets.reading import (
     IMAGE_ENDINGS,
     AnnotatedImages,
     Found,
+    Options,
     Record,
+    attempt,
     check_objects,
     check_options,
     check_span,
@@ -67,6 +69,8 @@ class VOCDataset(AnnotatedImages):
         one_based: bool = True,
         unknown: str = "raise",
         on_error: str = "raise",
+        bad_boxes: str = "raise",
+        background: bool = False,
         max_pixels: int = MAX_PIXELS,
         exif: str = "refuse",
     ) -> None:
@@ -81,8 +85,9 @@ class VOCDataset(AnnotatedImages):
         to no object is refused, as the image would be taught as background.
 
         Args:
-            root: the folder that holds `JPEGImages` and `Annotations`; or a folder above it with one such folder in
-                it, as `VOCdevkit` is when one year was downloaded.
+            root: the folder that holds `JPEGImages` (or `images`) and `Annotations`; or a folder above it with one such
+                folder in it, as `VOCdevkit` is when one year was downloaded; or a folder with images and annotations
+                side by side.
             image_set: name of a list in `ImageSets/Main`, such as "train". In the list of one class ("car_train") the
                 images marked -1, without a car, are not part of the set. None means every annotation. A folder
                 without `ImageSets/Main` has no test part: its "trainval" is every annotation.
@@ -96,6 +101,11 @@ class VOCDataset(AnnotatedImages):
             on_error: "raise" refuses the folder at the first image that cannot be used. "skip" leaves such images out
                 (never single objects: what is left of the image would be taught as background), warns of their
                 number, and lists the reasons in `skipped`; for that it decodes every image once.
+            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
+                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
+                number, which is in `clipped` and `left_out`; what is left out is taught as background.
+            background: whether an image without an annotation is one without objects, and belongs to the set: if
+                `image_set` names it, or if every annotation is read. Else such images are no part of the set.
             max_pixels: the largest image to accept.
             exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
                 picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
@@ -104,11 +114,10 @@ class VOCDataset(AnnotatedImages):
             DataError: something in the folder cannot be used: the message says what, where, and what to do.
             ValueError: an option has a value that it cannot have.
         """
-        check_options(classes, unknown, on_error)
-        root = _year_folder(user_path(root))
-        annotations, images = root / "Annotations", root / "JPEGImages"
+        options = Options(unknown, on_error, bad_boxes, max_pixels, exif)
+        check_options(classes, options)
+        root, annotations, images = _folders(user_path(root))
         files = _annotation_files(annotations)
-        ids = _image_ids(root, image_set, files, classes or ())
         unread: list[str] = []  # flags that are neither 0 nor 1
 
         @functools.cache  # each file is needed twice: for the class names and for its objects
@@ -118,13 +127,20 @@ class VOCDataset(AnnotatedImages):
                 file_inside(annotations, f"{image_id}.xml", f"{root}: image set {image_set!r}")  # a name that can be?
                 *_, base = names_for(image_id, ())
                 missing = annotations / f"{base}.xml"
-                raise DataError(f"{missing}: image set {image_set!r} names this file, but it is missing; add it")
+                raise DataError(
+                    f"{missing}: image set {image_set!r} names this file, but it is missing; add it",
+                    "annotation missing",
+                )
             return _parse(path)
 
+        without = _images_without(images, files, parse) if background else {}
+        ids = _image_ids(root, image_set, files | without, classes or ())
         if classes is None:
             names: set[str] = set()
             wanted = set(map(same_name, ids))
             for image_id in [*ids, *(other for other in files if other not in wanted)]:
+                if same_name(image_id) in without:
+                    continue
                 try:
                     names.update(_normal(entry.findtext("name")) for entry in _entries(parse(image_id)))
                 except DataError:
@@ -135,15 +151,20 @@ class VOCDataset(AnnotatedImages):
         owners: dict[Path, str] = {}
 
         def read(image_id: str) -> Record:
+            if (alone := without.get(same_name(image_id))) is not None:
+                size = check_image(alone, max_pixels, exif=exif)
+                return record(image_id, alone, size, [], labels, options)
             tree = parse(image_id)
             where = files[same_name(image_id)]
             path = _image_path(images, image_id, tree, where)
             if (owner := owners.setdefault(path, image_id)) != image_id:
-                raise DataError(f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>")
+                raise DataError(
+                    f"{where} has the image {path.name}, as has {owner}.xml; correct one <filename>", "image of another"
+                )
             size = check_image(path, max_pixels, exif=exif)
-            return record(image_id, path, size, _objects(tree, size, one_based, where, unread), labels, unknown)
+            return record(image_id, path, size, _objects(tree, size, one_based, where, unread), labels, options)
 
-        super().__init__(root, classes, ids, read, transform, on_error, max_pixels, exif)
+        super().__init__(root, classes, ids, read, transform, options)
         warn_of_flags(root, unread)
 
 
@@ -209,12 +230,14 @@ def write_annotation(
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8")
 
 
-def _year_folder(root: Path) -> Path:
-    """The folder that holds `Annotations`: `root`, or the only one of its kind below it."""
+def _folders(root: Path) -> tuple[Path, Path, Path]:
+    """The VOC folder at `root` or below it, and its folders of annotations and images; see `VOCDataset`."""
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; check the path")
     if (root / "Annotations").is_dir():
         folder = root
+    elif any(path.suffix.lower() == ".xml" for path in root.iterdir()):
+        return root, root, root
     else:
         years = sorted(
             found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/Annotations")
@@ -225,9 +248,27 @@ def _year_folder(root: Path) -> Path:
         if not years:
             raise DataError(f"{root}: no Annotations folder; a VOC folder holds JPEGImages and Annotations")
         folder = years[0]
-    if not (folder / "JPEGImages").is_dir():
+    images = next((folder / name for name in ("JPEGImages", "images") if (folder / name).is_dir()), None)
+    if images is None:
         raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
-    return folder
+    return folder, folder / "Annotations", images
+
+
+def _images_without(
+    folder: Path, annotated: Mapping[str, Path], parse: Callable[[str], ElementTree.Element]
+) -> dict[str, Path]:
+    """The images, in the folder and below it, that belong to no annotation, by name without ending."""
+    taken = set(annotated)
+    for image_id in annotated:
+        try:  # an annotation may name an image of another name
+            filename = same_name((parse(image_id).findtext("filename") or "").strip())
+        except DataError:
+            continue
+        *_, name = names_for(filename, IMAGE_ENDINGS)
+        taken |= {name, same_name(str(Path(image_id).with_name(name.rpartition("/")[2] or "-")))}
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix in IMAGE_ENDINGS and path.name[0] != ".")
+    named = {same_name(path.relative_to(folder).with_suffix("").as_posix()): path for path in found}
+    return {name: path for name, path in named.items() if name not in taken}
 
 
 def _annotation_files(folder: Path) -> dict[str, Path]:
@@ -329,44 +370,58 @@ def _entries(tree: ElementTree.Element) -> list[ElementTree.Element]:
 
 def _objects(
     tree: ElementTree.Element, size: tuple[int, int], one_based: bool, where: Path, unread: list[str]
-) -> list[Found]:
+) -> list[Found | DataError]:
     """The objects of an annotation, in pixels; `size` is (height, width) of the image itself."""
-    size_tag = _child(tree, "size", str(where))
-    width, height = (number(_text(size_tag, tag, str(where)), f"{where}: {tag}") for tag in ("width", "height"))
-    if height != size[0] or width != size[1]:
-        raise DataError(
-            f"{where}: <size> says {width:g} x {height:g}, but the image is {size[1]} x {size[0]}; check that they "
-            "belong together and correct <size>"
-        )
-    objects, entries = [], _entries(tree)
+    objects: list[Found | DataError] = [] if (wrong := _size_differs(tree, size, where)) is None else [wrong]
+    entries = _entries(tree)
     inside = {element for entry in entries for element in entry.iter()}
     outside = [element.tag for element in tree.iter() if element not in inside]
-    for tag in _OF_OBJECTS:
-        if tag in outside:
-            raise DataError(f"{where} has {outside.count(tag)} <{tag}> that belong to no <object>; put each into one")
+    if (tag := next((one for one in _OF_OBJECTS if one in outside), None)) is not None:
+        message = f"{where} has {outside.count(tag)} <{tag}> that belong to no <object>; put each into one"
+        objects.append(DataError(message, "box of no object"))
     for k, entry in enumerate(entries, start=1):
-        name = _normal(_text(entry, "name", f"{where}: object {k}"))
-        label = f"{where}: object {k} ({name})"
-        box_tag = _child(entry, "bndbox", label)
-        corners = {
-            tag: number(_text(box_tag, tag, label), f"{label}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")
-        }
-        for tag in ("xmin", "ymin"):
-            if one_based and corners[tag] == 0:
-                raise DataError(
-                    f"{label} has {tag} 0, but VOC counts pixels from 1; correct it, or pass one_based=False if what "
-                    "wrote these files counts from 0"
-                )
-        check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
-        check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
-        flag = None if entry.find("difficult") is None else _child(entry, "difficult", label).text
-        difficult = read_flag(flag)
-        if difficult is None:
-            unread.append(f"{label}: difficult {flag!r}")
-        first = 1 if one_based else 0
-        box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
-        objects.append(Found(label, name, box, bool(difficult)))
+        objects.append(attempt(_object, entry, f"{where}: object {k}", one_based, unread))
     return objects
+
+
+def _size_differs(tree: ElementTree.Element, size: tuple[int, int], where: Path) -> DataError | None:
+    """What is wrong with `<size>`, if anything is."""
+    try:
+        size_tag = _child(tree, "size", str(where))
+        width, height = (number(_text(size_tag, tag, str(where)), f"{where}: {tag}") for tag in ("width", "height"))
+    except DataError as error:
+        return error
+    if height == size[0] and width == size[1]:
+        return None
+    return DataError(
+        f"{where}: <size> says {width:g} x {height:g}, but the image is {size[1]} x {size[0]}; check that they "
+        "belong together and correct <size>",
+        "size differs",
+    )
+
+
+def _object(entry: ElementTree.Element, where: str, one_based: bool, unread: list[str]) -> Found:
+    """One object, in pixels; `where` names it ("a.xml: object 2")."""
+    name = _normal(_text(entry, "name", where))
+    label = f"{where} ({name})"
+    box_tag = _child(entry, "bndbox", label)
+    corners = {tag: number(_text(box_tag, tag, label), f"{label}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")}
+    for tag in ("xmin", "ymin"):
+        if one_based and corners[tag] == 0:
+            raise DataError(
+                f"{label} has {tag} 0, but VOC counts pixels from 1; correct it, or pass one_based=False if what "
+                "wrote these files counts from 0",
+                "counts from 0",
+            )
+    check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
+    check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
+    flag = None if entry.find("difficult") is None else _child(entry, "difficult", label).text
+    difficult = read_flag(flag)
+    if difficult is None:
+        unread.append(f"{label}: difficult {flag!r}")
+    first = 1 if one_based else 0
+    box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
+    return Found(label, name, box, bool(difficult))
 
 
 def _image_path(images: Path, image_id: str, tree: ElementTree.Element, where: Path) -> Path:
@@ -384,7 +439,8 @@ def _image_path(images: Path, image_id: str, tree: ElementTree.Element, where: P
     if path is None:
         raise DataError(
             f"{where}: the image is missing, {images} holds neither {filename or 'a <filename>'} nor {image_id} with "
-            ".jpg, .jpeg or .png; add it, or remove the annotation"
+            ".jpg, .jpeg or .png; add it, or remove the annotation",
+            "image missing",
         )
     return path
 
@@ -393,14 +449,17 @@ def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Ele
     """The one direct child with this tag: the parts of a person have a `name` and a `bndbox` too, one level down."""
     children = parent.findall(tag)
     if len(children) != 1:
-        raise DataError(f"{where} has {len(children) or 'no'} <{tag}> in <{parent.tag}>; there must be one")
+        raise DataError(
+            f"{where} has {len(children) or 'no'} <{tag}> in <{parent.tag}>; there must be one",
+            f"<{tag}> missing or twice",
+        )
     return children[0]
 
 
 def _text(parent: ElementTree.Element, tag: str, where: str) -> str:
     text = (_child(parent, tag, where).text or "").strip()
     if not text:
-        raise DataError(f"{where} has an empty <{tag}>; fill it in")
+        raise DataError(f"{where} has an empty <{tag}>; fill it in", f"<{tag}> empty")
     return text
 
 
