@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from frcnn_lessons.course import detector_commands
+from frcnn_lessons.course.data import app as data_app
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
@@ -159,6 +160,7 @@ def serve(
 
 for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect):
     app.command()(command)
+app.add_typer(data_app, name="data")
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:

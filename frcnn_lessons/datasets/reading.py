@@ -230,6 +230,10 @@ class AnnotatedImages(Dataset[Sample]):
             "size": found.size,
         }
 
+    def image_path(self, index: SupportsIndex) -> Path:
+        """The file of image `index`."""
+        return self._record(index).path
+
     def _record(self, index: SupportsIndex) -> Record:
         try:
             place = operator.index(index)
