@@ -2,10 +2,13 @@
 
 import json
 import pickle
+import warnings
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -233,6 +236,29 @@ def test_what_is_no_coco_file_is_refused(text, root, check_refusal):
     with pytest.raises(DataError) as refusal:
         read(root)
     check_refusal(str(refusal.value), ["JSON"], root)
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just([]), st.just({}), st.just([None])
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(place=st.integers(0, 60), odd=ODD, choice=st.sampled_from(["raise", "skip"]))
+def test_whatever_stands_in_the_file_only_a_data_error_is_raised(root, place, odd, choice):
+    data = content()
+    places = [(data, name) for name in data]
+    for entries in data.values():
+        places += [(entries, k) for k in range(len(entries))] + [(one, name) for one in entries for name in one]
+    owner, name = places[place % len(places)]
+    owner[name] = odd
+    write_coco(root / "boxes.json", data)
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            dataset = read(root, on_error=choice)
+        except DataError:
+            return
+        assert [sample.image_id for sample in dataset] == list(dataset.ids)
 
 
 def test_a_truncated_photograph_is_found_before_training(root):

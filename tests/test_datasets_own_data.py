@@ -51,6 +51,10 @@ def voc_images_folder(root):
     fill(root / "images", root / "Annotations")
 
 
+def voc_in_small_letters(root):
+    fill(root / "images", root / "annotations")
+
+
 def voc_together(root):
     fill(root, root)
 
@@ -88,7 +92,7 @@ def table(root):
 
 
 LAYOUTS = {
-    "VOC": [voc_plain, voc_images_folder, voc_together, voc_devkit, voc_of_cvat],
+    "VOC": [voc_plain, voc_images_folder, voc_in_small_letters, voc_together, voc_devkit, voc_of_cvat],
     "COCO": [coco_beside, coco_of_cvat, coco_of_cvat_1, coco_of_label_studio],
     "Open Images": [table],
 }
@@ -116,6 +120,14 @@ def test_the_lists_of_a_voc_folder_are_its_splits(tmp_path):
     }  # fmt: skip
     lists(tmp_path, test=[])
     assert set(open_data(tmp_path).splits) == {"train", "val"}
+
+
+def test_an_image_in_two_splits_is_said(tmp_path):
+    voc_plain(tmp_path)
+    lists(tmp_path, train=["a", "c"], val=["b", "a"])
+    (note,) = open_data(tmp_path).notes
+    assert note.startswith("images in both train and val: 1, such as")
+    assert "a.jpg" in note
 
 
 @pytest.mark.parametrize("kind", ["VOC", "COCO"])

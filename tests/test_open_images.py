@@ -4,6 +4,8 @@ import csv
 import gzip
 import inspect
 import pickle
+import shutil
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -252,6 +254,51 @@ def test_a_part_of_a_data_set_is_made_by_subset(root, part):
     for beyond in (2, -3):
         with pytest.raises(IndexError, match="but the data set has 2 images"):
             dataset[beyond]
+
+
+@pytest.mark.parametrize(("choice", "boxes", "counts"), [("clip", [[0, 3, 40, 15]], (1, 2)), ("drop", [], (0, 3))])
+def test_boxes_are_clipped_or_left_out_when_asked_and_counted(root, choice, boxes, counts):
+    (root / "df.csv").write_text(
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\n"
+        "a,x,Bus,1,-0.1,1.2,0.1,0.5\n"  # beyond the border on both sides
+        "a,x,Bus,1,0.5,0.5,0.1,0.5\n"  # no width
+        "a,x,Bus,1,1.1,1.4,0.1,0.5\n"  # outside
+    )
+    with pytest.warns(UserWarning, match="cut at the border"):
+        dataset = read(root, bad_boxes=choice)
+    assert dataset[0].boxes.tolist() == boxes
+    assert (dataset.clipped, dataset.left_out) == counts
+
+
+def test_pixels_are_not_clipped_but_refused(root):
+    cell(2, "XMax", "20")(root)
+    with pytest.raises(DataError, match="XMax 20, but coordinates are relative"):
+        read(root, bad_boxes="clip")
+
+
+def test_all_that_is_wrong_with_an_image_is_listed(root):
+    cell(2, "XMax", "left")(root)
+    cell(3, "YMax", "0.1")(root)
+    cut(root)
+    with pytest.warns(UserWarning, match="1 of 2 images left out"):
+        dataset = read(root, on_error="skip")
+    assert [one.kind for one in dataset.defects] == ["not a number", "no area", "image cannot be read"]
+    assert len(dataset.skipped) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_row_takes_less_than_300_bytes(root):
+    rows = [f"{k % 100:04},x,Bus {k % 7},1,0.1,{0.2 + k / 1e5:.6f},0.3,0.4" for k in range(10_000)]
+    (root / "df.csv").write_text("\n".join(["ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax", *rows]))
+    for k in range(100):
+        shutil.copy(root / "images" / "a.jpg", root / "images" / f"{k:04}.jpg")
+    read(root, ids=["0000"])  # what is loaded once counts for nothing
+    tracemalloc.start()
+    dataset = read(root)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / len(rows) < 300
+    assert sum(len(dataset.annotation(i)["labels"]) for i in range(100)) == len(rows)
 
 
 def test_a_turned_image_is_applied_or_ignored_when_asked(root):

@@ -414,6 +414,17 @@ def test_an_image_that_changes_later_is_noticed(root):
         dataset[0]
 
 
+def test_all_that_is_wrong_with_an_image_is_listed(root):
+    edit(root, "<width>40<", "<width>41<")
+    edit(root, "<xmax>20<", "<xmax>90<")
+    edit(root, "<ymax>30<", "<ymax>nan<")
+    with pytest.warns(UserWarning, match="1 of 2 images left out"):
+        dataset = VOCDataset(root, on_error="skip")
+    assert [one.kind for one in dataset.defects] == ["size differs", "reaches beyond the image", "not a number"]
+    assert {one.path for one in dataset.defects} == {root / "JPEGImages" / "a.jpg"}
+    assert dataset.defects[1].box == (0, 0, 90, 10)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -6,6 +6,7 @@ together in one folder; CVAT's export), COCO files (with a folder of images; the
 of the two in them, and Open Images tables with a folder of images. Lesson 12.
 """
 
+import itertools
 import json
 import re
 import warnings
@@ -96,9 +97,21 @@ def open_data(
     names = dict.fromkeys(name for dataset in read.values() for name in dataset.classes)
     classes = tuple(sorted(names) if kind == "VOC" else names)
     splits = {split: dataset.with_classes(classes) for split, dataset in read.items()}
+    notes += _shared(splits)
     if "val" not in splits:
         splits = _with_val(splits, seed)
     return OwnData(kind, classes, splits, defects, notes)
+
+
+def _shared(splits: dict[str, AnnotatedImages]) -> list[str]:
+    """A sentence for each two splits that have images in common: what was trained on is no measure."""
+    paths = {split: {one.image_path(i) for i in range(len(one))} for split, one in splits.items()}
+    common = {(one, two): paths[one] & paths[two] for one, two in itertools.combinations(paths, 2)}
+    return [
+        f"images in both {one} and {two}: {len(both)}, such as {min(both)}; take them out of one"
+        for (one, two), both in common.items()
+        if both
+    ]
 
 
 def _read(parts: list[Part], options: dict[str, str]) -> tuple[dict[str, AnnotatedImages], list[Defect]]:
@@ -160,17 +173,13 @@ def _parts(path: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str
 
 def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str, list[Part]] | None:
     """As `_parts`, for a folder without folders of splits; None if it holds no data set."""
-    if (
-        any(path.suffix.lower() == ".xml" and path.name[0] != "." for path in folder.iterdir())
-        or any(folder.glob("Annotations"))
-        or any(folder.glob("*/Annotations"))
-    ):
+    xml = "*.[xX][mM][lL]"
+    places = (xml, *(f"{above}[Aa]nnotations/**/{xml}" for above in ("", "*/", "VOCdevkit/*/")))
+    if any(path.name[0] != "." for pattern in places for path in folder.glob(pattern)):
         return "VOC", [
             (split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()
         ]
-    if any(folder.glob("VOCdevkit/*/Annotations")):
-        return _parts_of_folder(folder / "VOCdevkit", images, of_voc)
-    for pattern in ("*.json", "annotations/*.json"):
+    for pattern in ("*.json", "[Aa]nnotations/*.json"):
         if files := [path for path in sorted(folder.glob(pattern)) if _is_coco(path)]:
             return "COCO", _coco_parts(folder, files, images)
     tables = [path for pattern in ("*.csv", "*.csv.gz") for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
@@ -196,7 +205,9 @@ def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
 
 def _voc_sets(folder: Path) -> dict[str, str | None]:
     """The list of each split in `ImageSets/Main`; a single one of another name (CVAT's default) is what to train on."""
-    lists = [path for pattern in ("", "*/") for path in sorted(folder.glob(f"{pattern}ImageSets/Main/*.txt"))]
+    lists = [
+        path for above in ("", "*/", "VOCdevkit/*/") for path in sorted(folder.glob(f"{above}ImageSets/Main/*.txt"))
+    ]
     sets = {path.stem for path in lists if path.name[0] != "." and path.read_bytes().strip()}
     found: dict[str, str | None] = {name: name for name in ("train", "val", "test") if name in sets}
     if "train" not in found:

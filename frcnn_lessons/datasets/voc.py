@@ -234,13 +234,13 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
     """The VOC folder at `root` or below it, and its folders of annotations and images; see `VOCDataset`."""
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; check the path")
-    if (root / "Annotations").is_dir():
+    if any(root.glob("[Aa]nnotations")):
         folder = root
     elif any(path.suffix.lower() == ".xml" for path in root.iterdir()):
         return root, root, root
     else:
         years = sorted(
-            found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/Annotations")
+            found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/[Aa]nnotations")
         )
         if len(years) > 1:
             names = ", ".join(year.name for year in years)
@@ -248,10 +248,10 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
         if not years:
             raise DataError(f"{root}: no Annotations folder; a VOC folder holds JPEGImages and Annotations")
         folder = years[0]
-    images = next((folder / name for name in ("JPEGImages", "images") if (folder / name).is_dir()), None)
+    images = next((folder / name for name in ("JPEGImages", "images", "Images") if (folder / name).is_dir()), None)
     if images is None:
         raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
-    return folder, folder / "Annotations", images
+    return folder, next(folder.glob("[Aa]nnotations")), images
 
 
 def _images_without(
