@@ -240,7 +240,7 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
         return root, root, root
     else:
         years = sorted(
-            found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/[Aa]nnotations")
+            {found.parent for pattern in ("*", "VOCdevkit/*") for found in root.glob(f"{pattern}/[Aa]nnotations")}
         )
         if len(years) > 1:
             names = ", ".join(year.name for year in years)
@@ -251,7 +251,7 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
     images = next((folder / name for name in ("JPEGImages", "images", "Images") if (folder / name).is_dir()), None)
     if images is None:
         raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
-    return folder, next(folder.glob("[Aa]nnotations")), images
+    return folder, min(folder.glob("[Aa]nnotations")), images
 
 
 def _images_without(
