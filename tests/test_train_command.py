@@ -22,6 +22,7 @@ from frcnn_lessons.checkpoints import read_checkpoint
 from frcnn_lessons.course import cli, runs, train_command
 from frcnn_lessons.course.train_command import complete, resized_boxes, scaled_rate
 from frcnn_lessons.datasets import ResizeShortSide, VOCDataset
+from frcnn_lessons.datasets.own_data import open_data
 from frcnn_lessons.detectors import load_detector
 from helpers.tiny_photographs import write_voc
 
@@ -258,12 +259,12 @@ def test_bad_data_stop_the_run_before_it_begins_or_are_left_out(tmp_path):
     for name in ("001.jpg", "002.xml", "007.xml"):
         assert name in refused.output
     assert "003" not in refused.output
-    assert "3 defects, listed above; mend them, or leave their images out with --skip-bad" in refused.output
+    assert "3 defects; mend them, or leave out the images that have them (--skip-bad" in refused.output
     assert not (tmp_path / "out").exists()
 
     left_out = train(data, tmp_path / "out", "--skip-bad", "--epochs", 1, "--workers", 1)
     assert left_out.exit_code == 0, left_out.output
-    assert "4 train, 1 val images; those with 3 defects left out" in left_out.output
+    assert "4 train, 1 val images; left out: 3, see above" in left_out.output
     assert "4 images with 8 objects" in (tmp_path / "out" / "run.json").read_text()
     assert call("evaluate", tmp_path / "out" / "best.pth", data).exit_code == 1
     assert call("evaluate", tmp_path / "out" / "best.pth", data, "--skip-bad").exit_code == 0
@@ -278,8 +279,7 @@ def test_data_of_no_known_kind_are_refused(tmp_path):
 
 
 def test_a_class_without_objects_is_said_or_refused(photographs):
-    data = train_command.OwnData("VOC", ("blue", "green", "red"), {}, [])
-    data.splits["train"] = VOCDataset(photographs, "train", data.classes)
+    data = replace(open_data(photographs), classes=("blue", "red", "green"))
     assert train_command.check_classes(data, "faster") == ["green"]
     with pytest.raises(runs.RunError, match="no training image holds an object of the class green"):
         train_command.check_classes(data, "rcnn")

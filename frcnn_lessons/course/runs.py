@@ -36,20 +36,12 @@ class Leg:
 
 
 def open_checked(path: Path, images: Path | None, skip_bad: bool, say: Callable[[str], object]) -> OwnData:
-    """Open a user's data, see `own_data.open_data`, and say what it is; list what cannot be used.
-
-    Raises:
-        RunError: something cannot be used and `skip_bad` is False.
-    """
-    data = open_data(path, images=images, skip_bad=True)
-    for note in (*data.defects, *data.notes):
-        say(str(note))
-    if data.defects and not skip_bad:
-        raise RunError(
-            f"{path}: {len(data.defects)} defects, listed above; mend them, or leave their images out with --skip-bad"
-        )
+    """Open a user's data, see `own_data.open_data`, and say what they are and what was left out of them."""
+    data = open_data(path, images=images, skip_bad=skip_bad)
+    for sentence in [*map(str, data.defects), *data.notes]:
+        say(sentence)
     counts = ", ".join(f"{len(part)} {name}" for name, part in data.splits.items())
-    left_out = f"; those with {len(data.defects)} defects left out" if data.defects else ""
+    left_out = f"; left out: {len(data.defects)}, see above" if data.defects else ""
     say(f"{data.kind}: {counts} images{left_out}; classes {', '.join(data.classes)}")
     return data
 
