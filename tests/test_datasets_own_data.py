@@ -97,7 +97,15 @@ def table(root):
 
 
 LAYOUTS = {
-    "VOC": [voc_plain, voc_images_folder, voc_in_small_letters, voc_together, voc_devkit, voc_of_cvat, voc_below_what_was_unpacked],
+    "VOC": [
+        voc_plain,
+        voc_images_folder,
+        voc_in_small_letters,
+        voc_together,
+        voc_devkit,
+        voc_of_cvat,
+        voc_below_what_was_unpacked,
+    ],
     "COCO": [coco_beside, coco_of_cvat, coco_of_cvat_1, coco_of_label_studio],
     "Open Images": [table],
 }

@@ -137,7 +137,7 @@ def _refusal(path: Path, defects: list[Defect]) -> DataError:
     error = DataError.of(defects)
     if len(defects) == 1:
         return error
-    more = f"\nand {len(defects) - SHOWN} more" if len(defects) > SHOWN else ""
+    more = f"\nand {len(defects) - SHOWN} more, which `frcnn-lessons data check` lists" if len(defects) > SHOWN else ""
     shown = "\n".join(defect.message for defect in defects[:SHOWN])
     error.args = (
         f"{path}: {len(defects)} defects; mend them, or leave out the images that have them (--skip-bad, "
@@ -152,7 +152,9 @@ def _by_folder(images: AnnotatedImages) -> dict[str, AnnotatedImages]:
     if None in splits or "train" not in splits:
         return {"train": images}
     return {
-        split: images.part([i for i, one in enumerate(splits) if one == split]) for split in dict.fromkeys(splits) if split
+        split: images.part([i for i, one in enumerate(splits) if one == split])
+        for split in dict.fromkeys(splits)
+        if split
     }
 
 
