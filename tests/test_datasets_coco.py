@@ -238,6 +238,17 @@ def test_what_is_no_coco_file_is_refused(text, root, check_refusal):
     check_refusal(str(refusal.value), ["JSON"], root)
 
 
+def test_corners_in_place_of_sizes_are_refused(root):
+    data = content()
+    for one, box in zip(data["annotations"], ([10, 12, 38, 28], [20, 15, 40, 30], [5, 5, 39, 29]), strict=False):
+        one["bbox"] = box
+    assert len(data["annotations"]) >= 3
+    write_coco(root / "boxes.json", data)
+    for choice in ("raise", "skip"):
+        with pytest.raises(DataError, match="all fit as corners"):
+            read(root, on_error=choice)
+
+
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just([]), st.just({}), st.just([None])
 )

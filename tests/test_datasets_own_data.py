@@ -85,6 +85,11 @@ def coco_of_label_studio(root):
     coco(root / "result.json", root / "images", prefix="images\\")
 
 
+def voc_below_what_was_unpacked(root):
+    fill(root / "export", root / "export")
+    (root / "__MACOSX").mkdir()
+
+
 def table(root):
     for name in ("a", "b", "c"):
         photograph(root / "images" / f"{name}.jpg")
@@ -92,7 +97,15 @@ def table(root):
 
 
 LAYOUTS = {
-    "VOC": [voc_plain, voc_images_folder, voc_in_small_letters, voc_together, voc_devkit, voc_of_cvat],
+    "VOC": [
+        voc_plain,
+        voc_images_folder,
+        voc_in_small_letters,
+        voc_together,
+        voc_devkit,
+        voc_of_cvat,
+        voc_below_what_was_unpacked,
+    ],
     "COCO": [coco_beside, coco_of_cvat, coco_of_cvat_1, coco_of_label_studio],
     "Open Images": [table],
 }
@@ -120,6 +133,40 @@ def test_the_lists_of_a_voc_folder_are_its_splits(tmp_path):
     }  # fmt: skip
     lists(tmp_path, test=[])
     assert set(open_data(tmp_path).splits) == {"train", "val"}
+
+
+def test_the_lists_of_cvat_are_splits_by_their_names(tmp_path):
+    voc_plain(tmp_path)
+    lists(tmp_path, Train=["a"], Validation=["b"], Test=["c"])
+    parts = {name: part.ids for name, part in open_data(tmp_path).splits.items()}
+    assert parts == {"train": ("a",), "val": ("b",), "test": ("c",)}
+    lists(tmp_path, val=["c"])  # beside "Validation", which says less plainly what it is
+    assert open_data(tmp_path).splits["val"].ids == ("c",)
+
+
+def test_folders_below_annotations_are_splits_by_their_names(tmp_path):
+    for split, name in (("train", "a"), ("valid", "b")):
+        fill(tmp_path / "images" / split, tmp_path / "annotations" / split, {name: [BUS]})
+    parts = {name: part.ids for name, part in open_data(tmp_path).splits.items()}
+    assert parts == {"train": ("train/a",), "val": ("valid/b",)}
+    fill(tmp_path / "images" / "more", tmp_path / "annotations" / "more", {"c": [CAR]})
+    assert sum(len(part) for part in open_data(tmp_path).splits.values()) == 3  # of "more" nobody can tell
+
+
+def test_the_tables_of_open_images_are_splits_by_their_names(tmp_path):
+    for split, name in (("train", "a"), ("validation", "b"), ("test", "c")):
+        photograph(tmp_path / split / f"{name}.jpg")
+        write_table(tmp_path / f"{split}-annotations-bbox.csv", [(name, SIZE, [BUS])])
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/01bjv,Bus\n")
+    parts = {name: part.ids for name, part in open_data(tmp_path).splits.items()}
+    assert parts == {"train": ("a",), "val": ("b",), "test": ("c",)}
+
+
+def test_that_val_is_train_is_said_of_a_single_image(tmp_path):
+    fill(tmp_path, tmp_path, {"a": [BUS]})
+    data = open_data(tmp_path)
+    assert data.splits["val"].ids == data.splits["train"].ids
+    assert [note for note in data.notes if "train and val are the same" in note]
 
 
 def test_an_image_in_two_splits_is_said(tmp_path):
@@ -225,7 +272,8 @@ def test_bad_boxes_are_clipped_or_dropped_when_asked_and_counted(tmp_path):
         (lambda root: (root / "ImageSets").mkdir(), "no data set that the course knows"),
         (lambda root: (root / "data.zip").write_bytes(b"PK"), "unpack it"),
         (lambda root: (root / "notes.docx").write_bytes(b"PK"), "no COCO JSON"),
-        (lambda root: [(root / name).write_text("x") for name in ("a.csv", "b.csv")], "several tables"),
+        (lambda root: [(root / name).write_text("x") for name in ("a.csv", "b.csv")], "both for 'train'"),
+        (lambda root: (root / "a.json").write_text('{"images": [{"file_name": "\\x"}]}'), "not readable JSON"),
         (lambda root: (root / "a.json").write_text("{}"), "no list 'images'"),
     ],
 )

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,6 +242,36 @@ def test_other_options_and_other_data_are_refused(photographs, trained, tmp_path
     x1 = text.split("<xmin>")[1].split("<")[0]
     path.write_text(text.replace(f"<xmin>{x1}<", f"<xmin>{int(x1) + 1}<", 1))
     assert "the data changed since the training" in call("train", moved, "--out", trained, "--resume").output
+    result = call("train", photographs, "--out", trained, "--resume", "--exif", "ignore")
+    assert "exif was refuse and is ignore" in result.output
+
+
+def test_how_data_are_read_is_an_option(tmp_path, monkeypatch):
+    data = write_voc(tmp_path / "photographs", train=4, val=0)
+    shutil.rmtree(data / "ImageSets")
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    path = data / "JPEGImages" / "001.jpg"
+    Image.open(path).save(path, exif=turned)
+    Image.new("RGB", (64, 64)).save(data / "JPEGImages" / "empty.jpg")
+    box = re.compile(r"<xmin>.*?</ymax>", re.DOTALL)
+    for name, corners in (("000", (0, 0, 9, 9)), ("002", (4, 5, 300, 9))):
+        path = data / "Annotations" / f"{name}.xml"
+        tags = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+        path.write_text(box.sub("".join(f"<{tag}>{side}</{tag}>" for tag, side in tags), path.read_text(), count=1))
+    seen = {}
+    monkeypatch.setattr(train_command, "run", lambda data, *_: seen.update(data=data))
+    refused = train(data, tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "3 defects" in refused.output
+    options = ("--bad-boxes", "clip", "--exif", "apply", "--zero-based", "--background")
+    done = train(data, tmp_path / "out", *options)
+    assert done.exit_code == 0, done.output
+    assert "cut at the border of their image: 1, left out: 0" in done.output
+    found = {s.image_id: s.boxes.tolist() for part in seen["data"].splits.values() for s in part}
+    assert sorted(found) == ["000", "001", "002", "003", "empty"]
+    assert (found["000"][0], found["empty"]) == ([0, 0, 9, 9], [])
+    assert found["002"][0] == [4, 5, 80, 9]
 
 
 @pytest.mark.slow

@@ -7,6 +7,17 @@ import typer
 
 from frcnn_lessons.files import data_folder, written_whole
 
+# How data are read; `train` and `evaluate` have these options too.
+BadBoxes = Annotated[
+    Literal["raise", "clip", "drop"],
+    typer.Option(help="Boxes that reach beyond their image: refuse them, cut them at its border, or leave them out."),
+]
+Background = Annotated[bool, typer.Option("--background", help="Images without an XML hold no objects.")]
+Exif = Annotated[
+    Literal["refuse", "apply", "ignore"], typer.Option(help="What to do with images that EXIF says to turn.")
+]
+ZeroBased = Annotated[bool, typer.Option("--zero-based", help="VOC boxes are edges that count from 0.")]
+
 app = typer.Typer(help="Look at data of your own; fetch PASCAL VOC 2007.", no_args_is_help=True)
 
 
@@ -15,15 +26,10 @@ def check(
     path: Annotated[Path, typer.Argument(help="A VOC folder, a COCO JSON, an Open Images CSV, or the folder of one.")],
     images: Annotated[Path | None, typer.Option(help="The folder of images, if it is not beside the file.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, too.")] = None,
-    bad_boxes: Annotated[
-        Literal["raise", "clip", "drop"],
-        typer.Option(help="List boxes that reach beyond their image, cut them at its border, or leave them out."),
-    ] = "raise",
-    background: Annotated[bool, typer.Option("--background", help="Images without an XML hold no objects.")] = False,
-    exif: Annotated[
-        Literal["refuse", "apply", "ignore"], typer.Option(help="What to do with images that EXIF says to turn.")
-    ] = "refuse",
-    zero_based: Annotated[bool, typer.Option("--zero-based", help="VOC boxes are edges that count from 0.")] = False,
+    bad_boxes: BadBoxes = "raise",
+    background: Background = False,
+    exif: Exif = "refuse",
+    zero_based: ZeroBased = False,
 ) -> None:
     """Say what a data set is, how much it holds, and all that is wrong with it. Exit code 1 when something is."""
     from frcnn_lessons.datasets.report import check_data

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frcnn_lessons.course.data import Background, BadBoxes, Exif, ZeroBased
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,7 +23,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 Data = Annotated[Path, typer.Argument(help="A VOC folder, an Open Images table (df.csv) or a COCO file.")]
 Images = Annotated[Path | None, typer.Option(help="Where the images of a table or a COCO file are.")]
 Checkpoint = Annotated[Path, typer.Argument(help="best.pth, or another file of a training.")]
-SkipBad = Annotated[bool, typer.Option(help="Leave out images and objects that cannot be used.")]
+SkipBad = Annotated[bool, typer.Option(help="Leave out images with something that cannot be used.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images.")]
 
@@ -45,6 +47,10 @@ def train(
     workers: Workers = 0,
     resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
     skip_bad: SkipBad = False,
+    bad_boxes: BadBoxes = "raise",
+    background: Background = False,
+    exif: Exif = "refuse",
+    zero_based: ZeroBased = False,
 ) -> None:
     """Train a detector on your own photographs; best.pth in --out is the one to use.
 
@@ -70,11 +76,12 @@ def train(
             "pretrained": pretrained,
             "seed": seed,
         }
+        reading = runs.Reading(images, skip_bad, bad_boxes, background, exif, not zero_based)
         options = train_command.complete(given, before and before["options"])
         with processes(find_device(device)) as own_device:
             tell = say if rank() == 0 else str
             setting = train_command.Setting(out, own_device, workers, tell)
-            train_command.begin(data, images, options, before, setting, skip_bad)
+            train_command.begin(data, reading, options, before, setting)
 
 
 def evaluate(
@@ -86,6 +93,10 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file, too.")] = None,
     device: Device = "auto",
     skip_bad: SkipBad = False,
+    bad_boxes: BadBoxes = "raise",
+    background: Background = False,
+    exif: Exif = "refuse",
+    zero_based: ZeroBased = False,
 ) -> None:
     """Score a detector: AP of each class by VOC's rules, COCO's twelve figures, and what it takes for what."""
     with sentences():
@@ -93,7 +104,8 @@ def evaluate(
         from frcnn_lessons.detectors import load_detector
 
         detector = load_detector(checkpoint)
-        opened = runs.open_checked(data, images, skip_bad, say)
+        reading = runs.Reading(images, skip_bad, bad_boxes, background, exif, not zero_based)
+        opened = runs.open_checked(data, reading, say)
         scores = detect_command.score(detector, opened, split, find_device(device), threshold)
         if json is not None:
             runs.write_json(json, scores)

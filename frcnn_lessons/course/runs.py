@@ -12,7 +12,7 @@ A finished training of 12 epochs can go on to 20: as a second leg, `training.12-
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,21 @@ class Leg:
     state: Path
 
 
-def open_checked(path: Path, images: Path | None, skip_bad: bool, say: Callable[[str], object]) -> OwnData:
+@dataclass(frozen=True)
+class Reading:
+    """How data are read: the options of `own_data.open_data`."""
+
+    images: Path | None = None
+    skip_bad: bool = False
+    bad_boxes: str = "raise"
+    background: bool = False
+    exif: str = "refuse"
+    one_based: bool = True
+
+
+def open_checked(path: Path, reading: Reading, say: Callable[[str], object]) -> OwnData:
     """Open a user's data, see `own_data.open_data`, and say what they are and what was left out of them."""
-    data = open_data(path, images=images, skip_bad=skip_bad)
+    data = open_data(path, **asdict(reading))
     for sentence in [*map(str, data.defects), *data.notes]:
         say(sentence)
     counts = ", ".join(f"{len(part)} {name}" for name, part in data.splits.items())

@@ -123,26 +123,25 @@ def scaled_rate(recipe: Recipe, batch_size: int) -> float:
 
 def begin(
     path: Path,
-    images: Path | None,
+    reading: runs.Reading,
     options: Options,
     before: dict[str, Any] | None,
     setting: Setting,
-    skip_bad: bool,
 ) -> None:
     """Open the data, see that a training can begin or go on, and run it.
 
     Args:
-        path, images: of the data, see `own_data.open_data`.
+        path, reading: of the data, see `own_data.open_data`.
         before: what `runs.asked_before` gave.
-        skip_bad: leave out what cannot be used.
 
     Raises:
         RunError: see `runs` and `check_classes`.
     """
-    data = runs.open_checked(path, images, skip_bad, setting.say)
+    data = runs.open_checked(path, reading, setting.say)
     for name in check_classes(data, options.detector):
         setting.say(f"no training image holds an object of the class {name}: the detector will not find any")
-    known = runs.summary(data.splits, data.classes)
+    # How photographs are turned shows in the summary only where it changes their size.
+    known = runs.summary(data.splits, data.classes) | {"exif": reading.exif}
     by_epochs = options.detector in BY_EPOCHS
     if before is not None:
         runs.check_same(setting.folder, before, asdict(options), known, longer=by_epochs)

@@ -153,11 +153,16 @@ class _Content:
         self.categories = {key: " ".join(str(categories[key].get("name") or "").split()) for key in _sorted(categories)}
         if nameless := [key for key, name in self.categories.items() if not name]:
             raise DataError(f"{path}: category {nameless[0]} has no name; give it one")
-        self._headings = {str(entry.get("supercategory")) for entry in categories.values()}
+        self._headings = {
+            str(entry.get("supercategory"))
+            for key, entry in categories.items()
+            if entry.get("supercategory") != self.categories[key]
+        }
         self._check_annotations(lists["annotations"])
         places = {key: place for place, key in enumerate(self.images)}
         nowhere = len(places)
         owners = np.array([places.get(key, nowhere) for key in self._image_ids], dtype=int)
+        self._refuse_corners(owners)
         self._rows = rows_of(owners, nowhere + 1)
         self._places = places
         self.defects += [
@@ -283,6 +288,21 @@ class _Content:
             raise DataError(
                 f"{self.path}: all boxes lie between 0 and 1, but COCO's are x, y, width and height in pixels; "
                 "multiply them by the width and height of their image"
+            )
+
+    def _refuse_corners(self, owners: np.ndarray) -> None:
+        """Refuse a file whose boxes fit their images as corners only; `owners` is the place of each box's image."""
+        sides = [[entry.get(name) for name in ("width", "height")] for entry in self.images.values()]
+        known = [[side if type(side) in (int, float) else math.nan for side in both] for both in sides]
+        limits = np.array([*known, [math.nan] * 2], dtype=float)[owners]  # (N, 2)
+        boxes = np.frombuffer(self._boxes).reshape(-1, 4) if self._boxes else np.ones((0, 4))
+        sure = ~np.isnan(limits).any(axis=1) & ~np.isnan(boxes).any(axis=1)
+        low, high, limits = boxes[sure, :2], boxes[sure, 2:], limits[sure]
+        beyond = (low + high > limits + ROUNDING).any(axis=1)
+        if len(low) >= 3 and beyond.mean() > 0.5 and ((low < high) & (high <= limits)).all():
+            raise DataError(
+                f"{self.path}: {beyond.sum()} of {len(low)} boxes reach beyond their images, but all fit as corners "
+                "(x1, y1, x2, y2), and COCO's are x, y, width and height; convert them"
             )
 
 

@@ -3,7 +3,8 @@
 Recognised are VOC folders (`Annotations` beside `JPEGImages` or `images`, with or without `ImageSets`; images and XML
 together in one folder; CVAT's export), COCO files (with a folder of images; the folder above `annotations` and
 `images`, as COCO's own and CVAT's; images beside the JSON), Roboflow's folders `train`, `valid` and `test` with either
-of the two in them, and Open Images tables with a folder of images. Lesson 12.
+of the two in them, and Open Images tables with a folder of images. Lists, files and folders called train, val (valid,
+validation) or test are these parts. Lesson 12.
 """
 
 import itertools
@@ -11,7 +12,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from frcnn_lessons.datasets.coco import COCODataset
 from frcnn_lessons.datasets.open_images import OpenImagesDataset
-from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, AnnotatedImages
+from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, NOTHING_LEFT, AnnotatedImages
 from frcnn_lessons.datasets.sample import DataError, Defect
 from frcnn_lessons.datasets.voc import VOCDataset
 from frcnn_lessons.files import user_path
@@ -49,7 +50,7 @@ class OwnData:
     classes: tuple[str, ...]
     splits: dict[str, AnnotatedImages]
     defects: list[Defect]
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def open_data(
@@ -97,8 +98,12 @@ def open_data(
     names = dict.fromkeys(name for dataset in read.values() for name in dataset.classes)
     classes = tuple(sorted(names) if kind == "VOC" else names)
     splits = {split: dataset.with_classes(classes) for split, dataset in read.items()}
+    if len(splits) == 1:
+        splits = _by_folder(splits["train"])
     notes += _shared(splits)
     if "val" not in splits:
+        if len(splits["train"]) == 1:
+            notes.append("of a single image, train and val are the same; its scores say nothing of other images")
         splits = _with_val(splits, seed)
     return OwnData(kind, classes, splits, defects, notes)
 
@@ -123,7 +128,8 @@ def _read(parts: list[Part], options: dict[str, str]) -> tuple[dict[str, Annotat
             read[split] = reader(**options)
             defects += read[split].defects
         except DataError as error:
-            defects += error.defects
+            why = [defect for defect in error.defects if defect.kind != NOTHING_LEFT]
+            defects += why or error.defects
     return read, defects
 
 
@@ -131,13 +137,25 @@ def _refusal(path: Path, defects: list[Defect]) -> DataError:
     error = DataError.of(defects)
     if len(defects) == 1:
         return error
-    more = f"\nand {len(defects) - SHOWN} more" if len(defects) > SHOWN else ""
+    more = f"\nand {len(defects) - SHOWN} more, which `frcnn-lessons data check` lists" if len(defects) > SHOWN else ""
     shown = "\n".join(defect.message for defect in defects[:SHOWN])
     error.args = (
         f"{path}: {len(defects)} defects; mend them, or leave out the images that have them (--skip-bad, "
         f"skip_bad=True):\n{shown}{more}",
     )
     return error
+
+
+def _by_folder(images: AnnotatedImages) -> dict[str, AnnotatedImages]:
+    """The splits whose names the folders of the images have ("train/a"); all is train where one has another."""
+    splits = [SPLITS.get(image_id.partition("/")[0].lower()) for image_id in images.ids]
+    if None in splits or "train" not in splits:
+        return {"train": images}
+    return {
+        split: images.part([i for i, one in enumerate(splits) if one == split])
+        for split in dict.fromkeys(splits)
+        if split
+    }
 
 
 def _with_val(splits: dict[str, AnnotatedImages], seed: int) -> dict[str, AnnotatedImages]:
@@ -163,6 +181,9 @@ def _parts(path: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str
     if inside.get("train"):
         return kinds.pop(), [(split, found[1][0][1]) for split, found in inside.items() if found]
     found = _parts_of_folder(path, images, of_voc)
+    below = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))]
+    if found is None and len(below) == 1:  # what an archive was unpacked to
+        return _parts(below[0], images, of_voc)
     if found is None:
         raise DataError(
             f"{path}: this is no data set that the course knows; there must be a VOC folder (Annotations and "
@@ -183,11 +204,8 @@ def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) 
         if files := [path for path in sorted(folder.glob(pattern)) if _is_coco(path)]:
             return "COCO", _coco_parts(folder, files, images)
     tables = [path for pattern in ("*.csv", "*.csv.gz") for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
-    if len(tables) > 1:
-        raise DataError(
-            f"{folder}: there are several tables ({', '.join(t.name for t in tables)}); name the one to read"
-        )
-    return _of_file(tables[0], images) if tables else None
+    tables = [path for path in tables if "bbox" in path.name] or tables  # Open Images has others beside these
+    return ("Open Images", _table_parts(folder, tables, images)) if tables else None
 
 
 def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
@@ -195,7 +213,7 @@ def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
     if path.suffix.lower() == ".json":
         return "COCO", [("train", partial(COCODataset, path, images or _images_of_json(path.parent, path)))]
     if path.suffix.lower() in (".csv", ".gz", ".tsv", ".txt"):
-        return "Open Images", [("train", partial(OpenImagesDataset, path, images or _images_beside(path.parent)))]
+        return "Open Images", _table_parts(path.parent, [path], images)
     if path.suffix.lower() in (".zip", ".tar", ".tgz", ".7z", ".rar"):
         raise DataError(f"{path}: this is an archive; unpack it and name the folder")
     raise DataError(
@@ -209,9 +227,12 @@ def _voc_sets(folder: Path) -> dict[str, str | None]:
         path for above in ("", "*/", "VOCdevkit/*/") for path in sorted(folder.glob(f"{above}ImageSets/Main/*.txt"))
     ]
     sets = {path.stem for path in lists if path.name[0] != "." and path.read_bytes().strip()}
-    found: dict[str, str | None] = {name: name for name in ("train", "val", "test") if name in sets}
+    found: dict[str, str | None] = {}
+    for name in sorted(sets, key=lambda name: (name not in SPLITS.values(), name)):  # "val" before "Validation"
+        if split := SPLITS.get(name.lower()):
+            found.setdefault(split, name)
     if "train" not in found:
-        others = sets - {"val", "test"}
+        others = sets - set(found.values())
         found["train"] = "trainval" if "trainval" in sets else others.pop() if len(others) == 1 else None
         if found["train"] == "trainval":
             found.pop("val", None)
@@ -223,18 +244,30 @@ def _is_coco(path: Path) -> bool:
     return not re.match(r"\.|(captions|person_keypoints|stuff|panoptic|image_info)_", path.name)
 
 
-def _coco_parts(folder: Path, files: list[Path], images: Path | None) -> list[Part]:
-    """COCO's files by the split that their names say; a single file is what is trained on."""
-    splits: dict[str, Path] = {}
+def _by_name(folder: Path, files: list[Path]) -> dict[str, tuple[str, Path]]:
+    """Files by the split that their names say, with the word for it; a single file is what is trained on."""
+    if len(files) == 1:
+        return {"train": ("", files[0])}
+    splits: dict[str, tuple[str, Path]] = {}
     for path in files:
-        words = re.findall(r"[a-z]+", path.name.lower())
-        split = next((SPLITS[word] for word in words if word in SPLITS), "train")
-        if len(files) == 1:
-            split = "train"
-        if (other := splits.setdefault(split, path)) != path:
+        word = next((word for word in re.findall(r"[a-z]+", path.name.lower()) if word in SPLITS), "train")
+        split = SPLITS[word]
+        if (other := splits.setdefault(split, (word, path))[1]) != path:
             raise DataError(f"{folder}: {other.name} and {path.name} are both for {split!r}; name the one to read")
+    return splits
+
+
+def _coco_parts(folder: Path, files: list[Path], images: Path | None) -> list[Part]:
     return [
-        (split, partial(COCODataset, path, images or _images_of_json(folder, path))) for split, path in splits.items()
+        (split, partial(COCODataset, path, images or _images_of_json(folder, path)))
+        for split, (_, path) in _by_name(folder, files).items()
+    ]
+
+
+def _table_parts(folder: Path, tables: list[Path], images: Path | None) -> list[Part]:
+    return [
+        (split, partial(OpenImagesDataset, path, images or _images_beside(folder, word)))
+        for split, (word, path) in _by_name(folder, tables).items()
     ]
 
 
@@ -245,19 +278,30 @@ def _images_of_json(folder: Path, path: Path) -> Path:
     places = [above / "images" / split, above / split, above / "images", path.parent, above, above / "data"]
     places = [place for place in places if place.is_dir()]
     text = path.open(encoding="utf-8", errors="replace").read(2**20)
-    names = [json.loads(name) for name in re.findall(r'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', text)[:20]]
+    names = re.findall(r'"file_name"\s*:\s*"((?:[^"\\]|\\.)*)"', text)[:20]
     for place in places:
         for name in names:
-            parts = name.replace("\\", "/")
+            parts = _unescaped(name).replace("\\", "/")
             if (place / parts).is_file() or (place / parts.rpartition("/")[2]).is_file():
                 return place
     return places[0]
 
 
-def _images_beside(folder: Path) -> Path:
-    """The folder of images beside a table: `images`, the only folder with images, or the same folder."""
-    if (folder / "images").is_dir():
-        return folder / "images"
+def _unescaped(text: str) -> str:
+    """What a string in a JSON file says; "" if it is none, which its reader refuses."""
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:
+        return ""
+
+
+def _images_beside(folder: Path, word: str) -> Path:
+    """The folder of images beside a table: the one called `word` (if it is not ""), `images`, the only folder with
+    images, or the same folder.
+    """
+    named = (folder / "images" / word, folder / word) if word else ()
+    if found := next((place for place in (*named, folder / "images") if place.is_dir()), None):
+        return found
     holding = [
         place
         for place in (folder, *sorted(one for one in folder.iterdir() if one.is_dir()))

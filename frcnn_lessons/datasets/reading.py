@@ -31,6 +31,8 @@ from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+NOTHING_LEFT = "no image is left"
+"""The kind of a defect that others explain."""
 
 
 class Found(NamedTuple):
@@ -159,7 +161,7 @@ class AnnotatedImages(Dataset[Sample]):
             self.left_out += found.left_out
         if not names:
             because = f": {self.skipped[0]}" if self.skipped else ""
-            nothing = DataError(f"{source}: no image is left to read{because}", "no image is left")
+            nothing = DataError(f"{source}: no image is left to read{because}", NOTHING_LEFT)
             nothing.defects += tuple(self.defects)
             raise nothing
         self.ids = tuple(names)
