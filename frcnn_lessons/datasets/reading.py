@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
+from tqdm.auto import tqdm
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
@@ -128,7 +129,8 @@ class AnnotatedImages(Dataset[Sample]):
         names: list[str] = []
         self._paths: list[str] = []
         sizes, ends, boxes, labels, difficult = array("q"), array("q", [0]), array("f"), array("i"), array("b")
-        for image_id in ids:
+        # Decoding takes some milliseconds an image.
+        for image_id in tqdm(ids, desc="reading", unit="image", disable=not skip, delay=2, leave=False):
             wrong: list[Defect] = []
             path = None
             try:
