@@ -1,9 +1,13 @@
 """For nbval, which runs the notebooks: progress bars are not stored with a lesson, so they are not compared either."""
 
+import importlib.util
 from collections.abc import Iterator
 
 import pytest
 from nbformat import NotebookNode
+
+# Without the extra `serve` its modules cannot be imported, so nobody looks for examples in them.
+collect_ignore = [] if importlib.util.find_spec("fastapi") else ["frcnn_lessons/service"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """torchvision's Faster R-CNN with the backbone, settings and weights of ours: the proof that ours is right.
 
 `torchvision_twin` builds it, and both give the same answers; `copy_to_torchvision` and `copy_from_torchvision` carry
-weights between such a pair. Lesson 10.
+weights between such a pair. `OUR_NAMES` says of each argument of torchvision's class what it is called here. Lesson 10.
 """
 
 import copy
@@ -21,6 +21,39 @@ from torchvision.ops import roi_align, roi_pool
 from frcnn_lessons.fast_rcnn import SAMPLING_RATIO, HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
+
+# The 29 arguments of torchvision's constructor, in its order, and where ours keeps the same thing.
+OUR_NAMES = {
+    "backbone": "FasterRCNN(backbone)",
+    "num_classes": "FasterRCNN(classes) + 1, for background",
+    "min_size": "ResizeShortSide(short)",
+    "max_size": "ResizeShortSide(cap)",
+    "image_mean": "Backbone.normalise.mean",
+    "image_std": "Backbone.normalise.std",
+    "rpn_anchor_generator": "RPNSettings.sizes, RPNSettings.ratios",
+    "rpn_head": "RPN.head",
+    "rpn_pre_nms_top_n_train": "RPNSettings.before_nms[0]",
+    "rpn_pre_nms_top_n_test": "RPNSettings.before_nms[1]",
+    "rpn_post_nms_top_n_train": "RPNSettings.after_nms[0]",
+    "rpn_post_nms_top_n_test": "RPNSettings.after_nms[1]",
+    "rpn_nms_thresh": "RPNSettings.nms_iou",
+    "rpn_fg_iou_thresh": "RPNSettings.foreground_iou",
+    "rpn_bg_iou_thresh": "RPNSettings.background_iou[1]",
+    "rpn_batch_size_per_image": "RPNSettings.regions",
+    "rpn_positive_fraction": "RPNSettings.foreground_share",
+    "rpn_score_thresh": "none: a fixed number of the best",
+    "box_roi_pool": "HeadSettings.pool_size, HeadSettings.align",
+    "box_head": "RoIHead.fc6, RoIHead.fc7",
+    "box_predictor": "RoIHead.classifier, RoIHead.regressor",
+    "box_score_thresh": "HeadSettings.score_threshold",
+    "box_nms_thresh": "HeadSettings.nms_iou",
+    "box_detections_per_img": "HeadSettings.detections",
+    "box_fg_iou_thresh": "HeadSettings.foreground_iou",
+    "box_bg_iou_thresh": "HeadSettings.background_iou[1]",
+    "box_batch_size_per_image": "HeadSettings.regions",
+    "box_positive_fraction": "HeadSettings.foreground_share",
+    "bbox_reg_weights": "none: always (10, 10, 5, 5)",
+}
 
 
 def torchvision_twin(model: FasterRCNN, detect_only: bool = False) -> TorchvisionFasterRCNN:

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ hypothesis.settings.register_profile("course", deadline=None, derandomize=bool(o
 hypothesis.settings.load_profile("course")
 
 collect_ignore_glob = ["benchmarks/[!t]*.py"]  # scripts that `benchmarks/test_speed.py` runs
+if importlib.util.find_spec("fastapi") is None:  # the extra `serve`; `test_environment.py` says that it is missing
+    collect_ignore_glob.append("test_service_*.py")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -142,13 +142,20 @@ def test_help_and_doctor_need_no_heavy_import():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "arguments"), [("nbclient", ["lint", "00"]), ("jupyterlab", ["lab"])])
-def test_where_the_extra_of_the_lessons_is_missing_it_is_named(module, arguments):
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("nbclient", ["lint", "00"], "lessons"),
+        ("jupyterlab", ["lab"], "lessons"),
+        ("fastapi", ["serve"], "serve"),
+    ],
+)
+def test_where_an_extra_is_missing_it_is_named(module, arguments, extra):
     code = f"import sys; sys.modules[{module!r}] = None; from frcnn_lessons.course import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"{module} is not installed")
-    assert "[lessons]" in done.stderr
+    assert f"[{extra}]" in done.stderr
 
 
 def ask(url: str, token: str, method: str = "GET") -> dict:

@@ -27,7 +27,7 @@ PIP_SECTION = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance
 
 OPEN = "pip install uv && uv run frcnn-lessons lab"
 TEST = "pip install uv && uv run --all-extras pytest"
-CHECKS = ("uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run lint-imports")
+CHECKS = ("uv run ruff check", "uv run ruff format --check", "uv run --all-extras mypy", "uv run lint-imports")
 
 UV = os.environ.get("UV") or shutil.which("uv")  # "uv run" sets UV
 

@@ -15,6 +15,7 @@ from frcnn_lessons.exercises import check, hint, progress, solution, student
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.checking import judge
 from frcnn_lessons.exercises.comparing import difference, plain
+from frcnn_lessons.exercises.description import Exercise, Impostor, at_random, on_paper
 from frcnn_lessons.exercises.progress import notes_of, progress_file
 
 IOU = EXERCISES["iou_one_cxcywh"]
@@ -150,6 +151,35 @@ def test_two_mistakes_at_once_get_no_wrong_hint():
     assert report.mistake == ""
 
 
+def high_scores(scores):
+    """Which of N scores are at least 0.5."""
+    return scores >= 0.5
+
+
+def test_who_takes_another_threshold_is_not_told_of_a_tie():
+    tie = Impostor("above", "Exactly 0.5 counts.", change={">= 0.5": "> 0.5"})
+    exercise = Exercise(
+        kind="implement",
+        reference=high_scores,
+        number="00.0",
+        title="High scores",
+        text="",
+        minutes=1,
+        points=1,
+        goals=(1,),
+        core=False,
+        cases=(
+            on_paper("exactly 0.5", torch.tensor([0.5]), gives=[True]),
+            on_paper("0.5 and 0.25", torch.tensor([0.5, 0.25]), gives=[True, False]),
+            *at_random(lambda n, draw: (torch.rand(n, generator=draw),)),
+        ),
+        impostors=(tie,),
+    )
+    assert judge(exercise, exercise.function_of(tie)).mistake == "above"
+    # Wrong at 0.5 as well, and in most other cases.
+    assert judge(exercise, lambda scores: scores > 0.9).mistake == ""
+
+
 def test_an_endless_loop_costs_one_time_limit_only():
     calls = []
 
@@ -169,7 +199,7 @@ def test_only_nothing_at_all_is_wrong():
 
     report = judge(IOU, lambda box, others: right(box, others) if len(others) else [1.0])
     assert report.mistake in ("shape", "empty")
-    assert judge(IOU, fails_on_none).passed["on paper"] == (8, 8)
+    assert judge(IOU, fails_on_none).passed["on paper"] == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +229,7 @@ def test_right_answers_in_any_dress_are_accepted(dress):
         (torch.zeros(3, 2), torch.zeros(2, 3), "shape"),
         (torch.zeros(3), torch.zeros(3, 3), "shape"),
         ((torch.zeros(2), "a"), (torch.zeros(2), "b"), ""),
+        ((torch.zeros(2), torch.zeros(2)), (torch.zeros(3), torch.zeros(3)), "shape"),
         ({"a": 1}, {"b": 1}, "shape"),
         ({"a": 1}, [1], "type"),
         ([1, [2, 3]], [1], "shape"),
@@ -211,6 +242,12 @@ def test_differences_are_found_and_named(expected, got, symptom):
     found = difference(plain(expected), plain(got), 1e-4)
     assert found is not None
     assert found.symptom == symptom
+
+
+def test_of_several_tensors_each_is_compared():
+    found = difference(plain((torch.zeros(1), torch.zeros(1))), plain((torch.zeros(2), torch.zeros(2))), 1e-4)
+    assert found.fact == "The shape should be (1,) and is (2,)."
+    assert found.expected == "[0] in part 0"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +283,7 @@ def test_what_a_failing_case_prints_is_shown(capsys):
         (3, "should have 4 parts"),
         ("xyxy", "should have 4 parts"),
         (("xyxy", "xywh", ..., ...), "Part 3 of read_the_format is still `...`"),
-        (("xyxy", "xywh", "cxcywh", "yxyz"), "Not yet, row 4.\nGot 'yxyz'."),
+        (("xyxy", "xywh", "cxcywh", "YXyz"), "Not yet, row 4.\nGot 'YXyz'."),
     ],
 )
 def test_a_prediction_is_never_answered_by_the_checker(value, told, capsys):

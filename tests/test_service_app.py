@@ -204,10 +204,11 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(client, address):
     assert post(client, encoded(picture()), format="list").json() == ["red", "blue"]
 
 
-def test_a_hundred_damaged_uploads_get_an_answer_each(client):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.benchmark)])
+def test_damaged_uploads_get_an_answer_each(client, count):
+    rng = np.random.default_rng(count)
     whole = [encoded(picture(60, 40, (5, 5, 20, 20), None), kind) for kind in ("PNG", "JPEG")]
-    for number in range(100):
+    for number in range(count):
         data = bytearray(whole[number % 2])
         for place in rng.integers(0, len(data), rng.integers(1, 30)):
             data[place] = rng.integers(256)
@@ -262,6 +263,16 @@ def test_too_many_are_told_when_to_come_again_and_health_answers_meanwhile():
     assert {answer.status_code for answer in answers} == {200, 503}
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 503)
     assert statistics.median(waits) < 0.2, "it answers health only between two images"
+
+
+def test_hundreds_of_uploads_at_once_all_get_an_answer_and_their_bytes_are_bounded():
+    data = encoded(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))  # 360 kB
+    limits = Limits(uploads_bytes=2_000_000, images=4, waiting=4)
+    with running(colour_detector(seconds=0.02), limits) as address, concurrent.futures.ThreadPoolExecutor(200) as pool:
+        ask = lambda _: httpx.post(f"{address}/tag", files={"file": data}, timeout=60).status_code  # noqa: E731
+        statuses = list(pool.map(ask, range(200)))
+        assert httpx.get(f"{address}/health").json() == {"status": "ok", "waiting": 0}
+    assert set(statuses) == {200, 503}
 
 
 # --- what is around it --------------------------------------------------------------------------------------------

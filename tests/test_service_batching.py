@@ -80,6 +80,27 @@ def test_what_waits_when_it_is_closed_is_answered_and_nothing_after(held, gate):
         held.submit(gray(10, 10), (10, 10))
 
 
+class FailsOnWhite(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        if any(image.min() == 1 for image in images):
+            raise RuntimeError("white")
+        none = torch.zeros(0)
+        return [{"boxes": none.reshape(0, 4), "labels": none.long(), "scores": none} for _ in images]
+
+
+def test_an_image_that_fails_fails_alone():
+    batcher = Batcher(Detector(FailsOnWhite(), ("a",), 10, 10, {}))
+    with batcher._changed:  # so that all three wait before the first is taken
+        answers = [batcher.submit(image, (10, 10)) for image in (gray(10, 10), torch.ones(3, 10, 10), gray(10, 10))]
+    assert (answers[0].result(10).labels, answers[2].result(10).labels) == ([], [])
+    assert str(answers[1].exception(10)) == "white"
+    batcher.close()
+
+
 def test_an_answer_alone_is_the_answer_in_a_batch():
     draw = torch.Generator().manual_seed(0)
     settings = RPNSettings(sizes=(16, 32), ratios=(1.0,), before_nms=(200, 100), after_nms=(50, 20))

@@ -115,7 +115,7 @@ def test_an_image_is_dropped_or_pasted(page, way):
 def test_the_button_works_with_the_keyboard_and_the_camera_is_offered(page):
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": encoded(picture(blue=None))})
     status(page, "1 found: red.")
     assert page.get_attribute("#photograph", "capture") == "environment"

@@ -2,6 +2,7 @@
 
 import pytest
 from fastapi import HTTPException
+from PIL import ImageFile
 
 from frcnn_lessons.service.uploads import Limits, decode
 from helpers.serving import encoded, picture
@@ -18,3 +19,12 @@ def test_an_image_is_refused_by_the_size_that_its_header_claims():
         decode(data[:100], Limits(pixels=59_999))  # before it is found out that the rest is missing
     assert refusal.value.status_code == 413
     assert "300 x 200" in refusal.value.detail
+
+
+def test_want_of_memory_is_not_put_down_to_the_image(monkeypatch):
+    def load(_image):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(MemoryError):
+        decode(encoded(picture()), Limits())

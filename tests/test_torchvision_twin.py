@@ -1,18 +1,22 @@
 """Our Faster R-CNN and torchvision's with the same weights: the same proposals, detections, losses and gradients."""
 
 import copy
+import inspect
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
 from torchvision.models.detection.rpn import AnchorGenerator
 
+from frcnn_lessons.datasets import ResizeShortSide
 from frcnn_lessons.fast_rcnn import HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
-from frcnn_lessons.torchvision_twin import copy_from_torchvision, copy_to_torchvision, torchvision_twin
+from frcnn_lessons.torchvision_twin import OUR_NAMES, copy_from_torchvision, copy_to_torchvision, torchvision_twin
 from helpers.draws import generator
 from helpers.tiny_scenes import HEAD_SMALL, LOSSES, RPN_SMALL, scene, tiny_backbone, tiny_model, total
 
@@ -218,3 +222,25 @@ def test_settings_that_would_mean_something_else_to_torchvision_are_refused(rpn,
 def test_one_box_for_all_classes_is_more_than_torchvision_can():
     with pytest.raises(ValueError, match="class_agnostic=True"):
         torchvision_twin(tiny_model(head=replace(HEAD_SMALL, class_agnostic=True)), detect_only=True)
+
+
+def test_every_argument_of_torchvisions_class_has_a_name_of_ours_that_exists():
+    arguments = inspect.signature(TorchvisionFasterRCNN.__init__).parameters.values()
+    named = [p.name for p in arguments if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+    assert list(OUR_NAMES) == named
+    model, resize = tiny_model(0), ResizeShortSide()
+    ours = {
+        "RPNSettings": model.rpn.settings,
+        "HeadSettings": model.head.settings,
+        "RPN": model.rpn,
+        "RoIHead": model.head,
+        "Backbone": model.backbone,
+    }
+    places = [place for place in OUR_NAMES.values() if not place.startswith("none")]
+    for owner, path in re.findall(r"(\w+)\.([\w.]+)", " ".join(places)):
+        thing = ours[owner]
+        for name in path.split("."):
+            thing = getattr(thing, name)
+    for name in re.findall(r"ResizeShortSide\((\w+)\)", " ".join(places)):
+        assert hasattr(resize, name)
+    assert len(places) == 27

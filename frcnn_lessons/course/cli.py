@@ -14,12 +14,14 @@ import typer
 
 from frcnn_lessons.course import detector_commands
 from frcnn_lessons.course.data import app as data_app
+from frcnn_lessons.course.serve_command import serve
 from frcnn_lessons.files import CHECKOUT
 
 app = typer.Typer(help="Learn two-stage object detection by building it.", no_args_is_help=True, add_completion=False)
 
-# What the extra `lessons` of pyproject.toml brings.
+# What the extras `lessons` and `serve` of pyproject.toml bring.
 LESSONS_ONLY = ("IPython", "ipywidgets", "jupyter_client", "jupyterlab", "nbclient", "nbformat")
+SERVE_ONLY = ("fastapi", "fastapi_offline", "filelock", "uvicorn")
 
 LESSONS = "Lessons, e.g. 01 02, or what is off the path, e.g. 07_truncated_svd; all by default."
 Numbers = Annotated[list[str] | None, typer.Argument(metavar="[NN]...", help=LESSONS)]
@@ -133,34 +135,17 @@ def release(
         _end(str(error))
 
 
-@app.command()
-def serve(
-    checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Of `train`; else a detector for drawn streets.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8000,
-    host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "127.0.0.1",
-) -> None:
-    """Serve a detector over HTTP: POST /tag, and a page to try it."""
-    from frcnn_lessons.checkpoints import CheckpointError
-    from frcnn_lessons.detectors import load_detector
-    from frcnn_lessons.service import server
-    from frcnn_lessons.service.streets_model import streets_detector
-
-    try:
-        listening = server.listen(host, port)  # before a minute is spent on training
-        detector = load_detector(checkpoint) if checkpoint else streets_detector(typer.echo)
-    except (OSError, CheckpointError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    name, number = listening.getsockname()[:2]
-    typer.echo(f"Serving {', '.join(detector.classes)} at http://{name}:{number} (Ctrl-C ends it)")
-    server.serve(detector, listening)
-
-
-for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect):
-    app.command()(command)
 app.add_typer(data_app, name="data")
+for command in (detector_commands.train, detector_commands.evaluate, detector_commands.detect, serve):
+    app.command()(command)
+
+
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+def course(words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ...")] = None) -> None:
+    """For instructors: init, release, collect, grade, feedback, export, as notebooks/instructor/README.md says."""
+    from frcnn_lessons.course.grading.commands import app as of_courses
+
+    of_courses(words or ["--help"], prog_name="frcnn-lessons course")
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:
@@ -198,9 +183,14 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in LESSONS_ONLY:
-            raise
-        sys.exit(f'{package} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+        if package in LESSONS_ONLY:
+            sys.exit(f'{package} is not installed, which lessons need: uv sync, or pip install -e ".[lessons]"')
+        if package in SERVE_ONLY:
+            sys.exit(
+                f"{package} is not installed, which the service needs: uv run --extra serve frcnn-lessons serve, or "
+                'pip install -e ".[serve]"'
+            )
+        raise
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Letters: A anchors a cell, T anchors of an image, M objects.
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, tensor
 
@@ -27,7 +28,10 @@ def draw_sets(expected: Any, got: Any, title: str) -> None:
     low, high = every[:, :2].amin(0).floor().clamp(max=0), every[:, 2:].amax(0).ceil()
     width, height = (high - low).int().tolist()
     ax = plots.squared_paper(width, height, title=title, square=min(0.42, 6 / max(width, height)))
-    ax.set(xlim=(low[0].item(), high[0].item()), ylim=(high[1].item(), low[1].item()))
+    (left, top), (right, bottom) = low.int().tolist(), high.int().tolist()
+    ax.set(xlim=(left - 0.5, right + 0.5), ylim=(bottom + 0.5, top - 0.5))
+    step = 1 + max(width, height) // 25
+    ax.set(xticks=range(left, right + 1, step), yticks=range(top, bottom + 1, step))
     for number, box in enumerate(first):
         plots.draw_box(ax, box, plots.BLUE, f"{number}", fill=0.08)
     for number, box in enumerate(second):
@@ -668,30 +672,46 @@ def _share(value: Any, things: Any, iou: float, enough: float) -> float:
 
 def _covering(things: Any) -> tuple[Any, ...]:
     return (
-        on_paper("the number of anchors (6 at most)", gives=6, experiment=lambda value: max(len(_shapes(value())), 6)),
+        on_paper(
+            "the number of anchors (6 at most)",
+            things,
+            gives=6,
+            experiment=lambda value, _things: max(len(_shapes(value())), 6),
+        ),
         on_paper(
             "the share with an anchor of IoU 0.5 or more (0.95 is enough)",
+            things,
             gives=0.95,
-            experiment=lambda value: _share(value(), things, 0.5, 0.95),
+            experiment=lambda value, things: _share(value(), things, 0.5, 0.95),
         ),
         on_paper(
             "the share with an anchor of IoU 0.7 or more (0.6 is enough)",
+            things,
             gives=0.6,
-            experiment=lambda value: _share(value(), things, 0.7, 0.6),
+            experiment=lambda value, things: _share(value(), things, 0.7, 0.6),
         ),
     )
 
 
-def draw_cover(things: Any) -> None:
-    """The cloud of what there is to find."""
-    figure = plots.squared_paper(1, 1).figure
-    figure.clear()
-    ax = figure.subplots()
-    widths, heights = zip(*things, strict=True)
-    ax.scatter(widths, heights, s=12, color=plots.GREY)
-    ax.set(
-        xlabel="width (pixels)", ylabel="height (pixels)", title="What there is to find", xlim=(0, None), ylim=(0, None)
-    )
+def draw_cover(inputs: tuple[Any, ...], _expected: Any, _got: Any) -> None:
+    """The cloud of what there is to find, by how well it is covered, and the anchors that were chosen."""
+    value, things = inputs
+    iou, cloud = _best_iou(value, things), tensor(things)
+    _, ax = plt.subplots(figsize=(6.4, 4))
+    poor, fair, good = iou < 0.5, (iou >= 0.5) & (iou < 0.7), iou >= 0.7
+    kinds = [
+        (good, "0.7 or more", plots.BLUE, "o"),
+        (fair, "0.5 to 0.7", plots.SKY, "s"),
+        (poor, "below 0.5", plots.RED, "^"),
+    ]
+    for chosen, what, colour, marker in kinds:
+        label = f"{int(chosen.sum())} with IoU {what}"
+        ax.scatter(cloud[chosen, 0], cloud[chosen, 1], s=22, color=colour, marker=marker, label=label)
+    shapes = _shapes(value)
+    ax.scatter(shapes[:, 0], shapes[:, 1], s=110, marker="+", color="black", label="your anchors")
+    ax.set(xlabel="width (pixels)", ylabel="height (pixels)", title="What there is to find, and your anchors")
+    ax.set(xlim=(0, None), ylim=(0, None))
+    ax.legend(fontsize=8)
 
 
 COVER_TEXT = """\
@@ -782,7 +802,7 @@ COVER_THE_DATA = Exercise(
             ),
         ),
     ),
-    draw=lambda _inputs, _expected, _got: draw_cover(VEHICLES),
+    draw=draw_cover,
 )
 
 # --- 08.6 ------------------------------------------------------------------------------------------------------

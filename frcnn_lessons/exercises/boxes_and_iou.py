@@ -211,6 +211,8 @@ Boxes may be apart, and one of the others may have no area: its IoU is 0. You ne
         on_paper("two that touch", SQUARE, tensor([[8.0, 4, 4, 4]]), gives=[0]),
         on_paper("apart in x and in y", SQUARE, tensor([[20.0, 20, 2, 2]]), gives=[0]),
         on_paper("apart in x only", SQUARE, tensor([[20.0, 4, 2, 2]]), gives=[0]),
+        on_paper("apart in y only", SQUARE, tensor([[4.0, 20, 2, 2]]), gives=[0]),
+        on_paper("an odd width", SQUARE, tensor([[4.0, 4, 3, 4]]), gives=[3 / 4]),
         on_paper("shifted by half", SQUARE, tensor([[6.0, 4, 4, 4]]), gives=[1 / 3]),
         on_paper("a cross", SQUARE, tensor([[4.0, 4, 8, 2]]), gives=[8 / 24]),
         on_paper("hanging over", SQUARE, tensor([[6.0, 4, 2, 2]]), gives=[2 / 18]),
@@ -1113,7 +1115,7 @@ accept, and on eight faulty ones.""",
             function=lambda iou: iou(TRUTH.clone(), tensor([[4.0, 2, 8, 6]])).item() != 1 / 3,
         ),
         Impostor("accuses_all", "It calls every function wrong.", function=lambda iou: True),  # noqa: ARG005
-        Impostor("accepts_all", "It accepts every function.", function=lambda iou: False),  # noqa: ARG005
+        Impostor("accepts_all", "It accepts every function that it is tried on.", function=lambda _: False),
     ),
     hints=(
         "Take the cases to know by heart: which of them would each mistake of the lesson get wrong?",

@@ -9,9 +9,11 @@ from frcnn_lessons.exercises import (
     images_and_annotations,
     measuring_a_detector,
     rcnn,
+    real_photographs,
     rpn,
     selective_search,
     sppnet_to_roi_pooling,
+    tagging_service,
 )
 from frcnn_lessons.exercises.description import Exercise
 
@@ -27,6 +29,8 @@ LESSONS: tuple[tuple[Exercise, ...], ...] = (
     rpn.EXERCISES,
     faster_rcnn.EXERCISES,
     four_step.EXERCISES,
+    real_photographs.EXERCISES,
+    tagging_service.EXERCISES,
 )
 
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}

@@ -1,8 +1,9 @@
 """Judge an answer: which case fails first, and what is known of the mistake.
 
 A likely mistake is named only where it is all but certain: when the answers equal those of a known wrong answer in
-every case in which that one is wrong (two cases at least, among them the one shown), or when it is a fact, such as a
-shape or a changed input. Else expected and got have to do: a wrong hint is worse than none.
+every case in which that one is wrong (two cases at least, among them the one shown, and a fair share of all that are
+wrong here: whoever leaves a threshold out is wrong at the threshold, too), or when it is a fact, such as a shape or a
+changed input. Else expected and got have to do: a wrong hint is worse than none.
 """
 
 import ast
@@ -21,6 +22,7 @@ from frcnn_lessons.exercises.description import Case, Exercise, Impostor, source
 from frcnn_lessons.exercises.running import Outcome, OutOfTime, place_of, run_safely
 
 PATIENCE = 60.0  # seconds for a case of our own functions, which end
+FAIR_SHARE = 0.25  # of the cases that are wrong, so many at least are explained by a mistake that is named
 
 
 @dataclass
@@ -118,7 +120,7 @@ def judge(exercise: Exercise, given: Any, seconds: float | None = None) -> Repor
             f"{caught} of {len(faulty)} faulty functions caught.",
             f"One that got away differs where {exercise.cases[first].label}.",
         ]
-    impostor = _recognised(exercise, expected, answers, first)
+    impostor = _recognised(exercise, expected, answers, wrong)
     if impostor is not None:
         report.mistake = impostor.name
         if impostor.hint:
@@ -183,13 +185,13 @@ def _first_failure(
     asked = ""
     if not exercise.asks_for_a_value and case.experiment is None:
         asked = f": {exercise.name}({', '.join(map(shown, case.fresh_inputs()))})"
-    report.sentences = [f"Not yet, {case.label}{asked}."]
+    said = f"Not yet, {case.label}{asked}"
+    report.sentences = [said if said.endswith("?") else f"{said}."]
     problem = _problem(exercise, right, answer)
     expected = shown(right.value)
     if isinstance(problem, Difference):
-        gotten = f"got {problem.got}."
         report.sentences.append(
-            gotten.capitalize() if _is_secret(exercise) else f"Expected {problem.expected}, {gotten}"
+            f"Got {problem.got}." if _is_secret(exercise) else f"Expected {problem.expected}, got {problem.got}."
         )
         fact, symptom = problem.fact, problem.symptom
         if symptom == "nothing" and any(one.value is None for one in right_answers(exercise)):
@@ -233,7 +235,7 @@ def _short(error: BaseException) -> str:
     return lines[0] if len(lines[0]) <= 200 else lines[0][:200] + " ..."
 
 
-def _recognised(exercise: Exercise, expected: list[Answer], answers: list[Answer], shown_place: int) -> Impostor | None:
+def _recognised(exercise: Exercise, expected: list[Answer], answers: list[Answer], wrong: list[int]) -> Impostor | None:
     """The impostor whose answers these are wherever it is wrong; of several, the one that is wrong most often."""
     if len(answers) < len(expected):
         return None
@@ -241,8 +243,8 @@ def _recognised(exercise: Exercise, expected: list[Answer], answers: list[Answer
     for impostor in exercise.impostors:
         theirs, places = answers_of(exercise, impostor), wrong_places(exercise, impostor)
         fits = all(alike(exercise, theirs[place], answers[place]) for place in places)
-        enough = 1 if exercise.asks_for_a_value else 2
-        if fits and len(places) >= enough and shown_place in places and len(places) > most:
+        enough = 1 if exercise.asks_for_a_value else max(2, FAIR_SHARE * len(wrong))
+        if fits and len(places) >= enough and wrong[0] in places and len(places) > most:
             best, most = impostor, len(places)
     return best
 

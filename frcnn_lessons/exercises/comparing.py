@@ -64,6 +64,8 @@ def difference(expected: Any, got: Any, tolerance: float, any_order: bool = Fals
             return None
         nothing = "It returned nothing: is there a `return`?" if got is None else ""
         return _with(both, nothing, "nothing" if got is None else "")
+    if isinstance(expected, tuple) and any(isinstance(one, np.ndarray) and one.ndim for one in expected):
+        return _of_sequences(expected, got, both, tolerance, any_order)  # several tensors were asked for, not one
     wanted, given = _as_array(expected), _as_array(got)
     if wanted is not None and given is not None:
         exact = isinstance(expected, np.ndarray) and expected.dtype.kind in "iu"
@@ -112,7 +114,9 @@ def _of_arrays(
         )
     if np.isnan(given[~np.isnan(wanted)]).any():
         return _with(
-            both, "There is a NaN in the answer: somewhere 0 is divided by 0, or a logarithm taken of it.", "nan"
+            both,
+            "There is a NaN in the answer, as comes of 0 divided by 0, or of a logarithm below 0.",
+            "nan",
         )
     if (
         wanted.ndim
@@ -140,7 +144,7 @@ def _of_sequences(
     if not isinstance(got, (list, tuple, np.ndarray)):
         return _with(both, f"It should be {_kind(expected)} and is {_kind(got)}.", "type")
     if len(expected) != len(got):
-        return _with(both, f"It should have {len(expected)} parts and has {len(got)}.", "shape")
+        return _with(both, f"It should have {_count(len(expected))} and has {len(got)}.", "shape")
     if any_order:
         expected, got = sorted(expected, key=repr), sorted(got, key=repr)
     found = ((place, difference(a, b, tolerance)) for place, (a, b) in enumerate(zip(expected, got, strict=True)))
@@ -224,6 +228,10 @@ def shown(value: Any) -> str:
         return getattr(value, "__name__", "a function")
     text = repr(value)
     return text if len(text) <= 120 and " at 0x" not in text else _kind(value)
+
+
+def _count(parts: int) -> str:
+    return "1 part" if parts == 1 else f"{parts} parts"
 
 
 def _numbers(value: Any) -> str:

@@ -197,7 +197,8 @@ class Exercise:
         any_order: rows of the answer may come in any order.
         may_change: the function may change its inputs (training steps).
         may_draw: the function may use global random numbers (making a network does).
-        draw: called with (inputs, expected, got) of the case that failed; draws with matplotlib.
+        draw: called with (inputs, expected, got) of the case that failed, where a value is asked for with the value
+            before its inputs; draws with matplotlib.
     """
 
     kind: Kind

@@ -759,6 +759,8 @@ KIND_OF_ERROR = Exercise(
         on_paper("0.9 with a car, and it says bus", BUS, *things((0.9, CAR, False)), gives="confusion"),
         on_paper("0.3 with a car, and it says bus", BUS, *things((0.3, CAR, False)), gives="confusion"),
         on_paper("0.05 with a bus", BUS, *things((0.05, BUS, False)), gives="background"),
+        on_paper("exactly 0.1 with a bus", BUS, *things((0.1, BUS, False)), gives="localisation"),
+        on_paper("exactly 0.1 with a car", BUS, *things((0.1, CAR, False)), gives="confusion"),
         on_paper("0.05 with a car", BUS, *things((0.05, CAR, False)), gives="background"),
         on_paper(
             "0.4 with a bus, 0.9 with a car", BUS, *things((0.4, BUS, False), (0.9, CAR, False)), gives=("localisation")
@@ -827,6 +829,11 @@ KIND_OF_ERROR = Exercise(
                     '    if free:\n        return "correct"\n    best = max'
                 )
             },
+        ),
+        Impostor(
+            "above_a_tenth",
+            "An IoU of exactly 0.1 is enough for localisation and for confusion.",
+            change={">= 0.1": "> 0.1"},
         ),
         Impostor(
             "above",
@@ -965,6 +972,7 @@ KIND_OF_ERROR = Exercise(
             without=(
                 *("best_of_all", "next_best", "above", "confusion_needs_threshold", "confusion_first", "any_overlap"),
                 *("duplicate_if_any_taken", "never_duplicate", "taken_first", "own_class_confused", "fixed_threshold"),
+                "above_a_tenth",
             ),
             impostors=(
                 Impostor(

@@ -201,7 +201,7 @@ of its own, *before* its own name and box. Use `xml.etree.ElementTree`, and no r
         ),
         Impostor(
             "never_difficult",
-            "The mark `<difficult>` was not read.",
+            'No object comes out as difficult: the mark is the text "1", which is neither the number 1 nor True.',
             change={'entry.findtext("difficult") == "1"': "False"},
         ),
         Impostor(
@@ -1044,6 +1044,13 @@ and their labels, shape `(M,)`, in the order in which they came. `K` and `M` may
             WINDOW,
             gives=([[1, 1, 5, 5], [0, 1, 5, 5]], [1, 2]),
         ),
+        on_paper(
+            "half of each side in, a quarter of the area",
+            torch.cat([FOUR_BOXES[:1], tensor([[0.0, 0, 10, 10]])]),
+            tensor([1, 2]),
+            WINDOW,
+            gives=([[1, 1, 5, 5]], [1]),
+        ),
         on_paper("one half in, at 0.5", FOUR_BOXES[1:2], tensor([2]), WINDOW, 0.5, gives=([[0, 1, 5, 5]], [2])),
         on_paper("one half in, at 0.75", FOUR_BOXES[:2], tensor([3, 2]), WINDOW, 0.75, gives=([[1, 1, 5, 5]], [3])),
         on_paper(
@@ -1094,6 +1101,15 @@ and their labels, shape `(M,)`, in the order in which they came. `K` and `M` may
         *at_random(some_crop),
     ),
     impostors=(
+        Impostor(
+            "by_sides",
+            "Half of the width and half of the height are a quarter of the *area*.",
+            change={
+                "sides.prod(dim=1) / (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(dim=1)": (
+                    "(sides / (gt_boxes[:, 2:] - gt_boxes[:, :2])).amin(dim=1)"
+                )
+            },
+        ),
         Impostor(
             "clip_first",
             "An object of which hardly anything is left was kept: compare what is visible with its *whole* area.",

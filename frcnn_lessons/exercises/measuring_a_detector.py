@@ -5,6 +5,7 @@ Shapes: D detections ("answers") and K objects of an image.
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor, tensor
@@ -38,7 +39,7 @@ def numpy_draw(draw: torch.Generator) -> np.random.Generator:
 def verdict_of(place: int) -> Any:
     """A case for one of the six letters."""
     return on_paper(
-        f"answer {'ABCDEF'[place]}", gives=..., experiment=lambda value: str(value()[0][place : place + 1]).upper()
+        f"answer {'ABCDEF'[place]}", gives=..., experiment=lambda value: "".join(value()[0])[place : place + 1].upper()
     )
 
 
@@ -572,6 +573,7 @@ Without objects the answer is `nan`; with objects and no answers that count it i
         on_paper("0.2 F, 0.9 T, 1 object", [(0.2, "F"), (0.9, "T")], 1, gives=1),
         on_paper("0.9 F, 0.2 T, 1 object", [(0.9, "F"), (0.2, "T")], 1, gives=0.5),
         on_paper("F T T, 2 objects", [(0.9, "F"), (0.8, "T"), (0.7, "T")], 2, gives=2 / 3),
+        on_paper("F F T T T, 3 objects", [(0.9, "F"), (0.8, "F"), (0.7, "T"), (0.6, "T"), (0.5, "T")], 3, gives=0.6),
         on_paper("- T - T, 2 objects", [(0.9, "-"), (0.8, "T"), (0.7, "-"), (0.6, "T")], 2, gives=1),
         on_paper("- F T, 2 objects", [(0.9, "-"), (0.8, "F"), (0.7, "T")], 2, gives=0.25),
         on_paper("one T, 5 objects", [(0.9, "T")], 5, gives=0.2),
@@ -610,6 +612,11 @@ Without objects the answer is `nan`; with objects and no answers that count it i
             "no_envelope",
             "The envelope is missing: at each recall the *best* precision from there on counts.",
             change={"max(precision[n:])": "precision[n]"},
+        ),
+        Impostor(
+            "one_step_envelope",
+            "The envelope was taken over one step: a better precision further on counts as well; go from the end.",
+            change={"max(precision[n:])": "max(precision[n : n + 2])"},
         ),
         Impostor(
             "best_so_far",
@@ -686,6 +693,7 @@ Without objects the answer is `nan`; with objects and no answers that count it i
             gives={"T F T F F T of the lesson, 3 objects": 8 / 11, "one T, 5 objects": 3 / 11},
             without=(
                 *("trapezoid", "no_envelope", "best_so_far", "objects_found", "mean_precision", "eleven", "precision"),
+                "one_step_envelope",
             ),
             impostors=(
                 Impostor("area", "That is the exact area; here eleven heights are asked for.", function=ap_from_list),
@@ -702,7 +710,10 @@ how many objects count. No two scores are equal.
 Without objects the answer is `nan`; with objects and no answers that count it is 0.""",
             change={"AP over all points": "AP without the envelope", "max(precision[n:])": "precision[n]"},
             gives={"F T T, 2 objects": 7 / 12, "T F T F F T of the lesson, 3 objects": 13 / 18},
-            without=("no_envelope", "best_so_far", "mean_precision", "eleven", "precision", "trapezoid"),
+            without=(
+                *("no_envelope", "best_so_far", "mean_precision", "eleven", "precision", "trapezoid"),
+                "one_step_envelope",
+            ),
             impostors=(
                 Impostor(
                     "envelope",
@@ -803,7 +814,7 @@ AP was never answered: that is an AP of 0. A class without objects is left out, 
         ),
         Impostor(
             "negative_left_out",
-            "An AP that is there says nothing of whether the class has objects: ask `objects` which classes count.",
+            "Whether a class counts is said by `objects`, not by the AP it has; one that counts and has none has 0.",
             change={
                 "[aps.get(name, 0.0) for name in objects if objects[name] > 0]": (
                     "[ap for ap in aps.values() if ap >= 0]"
@@ -1044,13 +1055,27 @@ def both_figures(letters: Any) -> tuple[float, float]:
     return metrics.average_precision(*curve), metrics.average_precision(*curve, kind="11")
 
 
-def draw_lists(_inputs: tuple[Any, ...], _expected: Any, _got: Any) -> None:
-    """The lesson's eleven places on an empty sheet."""
-    ax = plots.squared_paper(10, 10, title="Recall in tenths: with four objects it is 2.5, 5, 7.5 or 10", square=0.3)
-    for tenth in range(11):
-        ax.axvline(tenth, color=plots.ORANGE, lw=1)
-    for found in (2.5, 5, 7.5):
-        ax.axvline(found, color=plots.BLUE, ls="--", lw=1.5)
+def eleven_less_area(letters: Any) -> float:
+    """By how much the 11-point figure of a list is above the exact area."""
+    area, eleven = both_figures(letters)
+    return eleven - area
+
+
+def draw_lists(inputs: tuple[Any, ...], _expected: Any, _got: Any) -> None:
+    """The envelope of each list, its eleven heights and both figures."""
+    _, axes = plt.subplots(1, 3, figsize=(9.6, 2.9), sharey=True)
+    for ax, (name, letters) in zip(axes, inputs[0].items(), strict=True):
+        area, eleven = both_figures(letters)
+        precision, recall = metrics.precision_recall(verdicts("".join(letters).upper()), 4)
+        heights = metrics.envelope(precision)
+        ax.step([0, *recall], [heights[0], *heights], color=plots.BLUE)
+        places = np.linspace(0, 1, 11)
+        tops = [max(precision[recall >= place], default=0) for place in places]
+        ax.vlines(places, 0, tops, color=plots.ORANGE, lw=2)
+        ax.plot(places, tops, "s", color=plots.ORANGE, ms=4)
+        ax.set(xlim=(-0.03, 1.03), ylim=(0, 1.1), xlabel="recall")
+        ax.set_title(f"{name}: area {area:.3f}, 11 points {eleven:.3f}", fontsize=9)
+    axes[0].set_ylabel("best precision from here on")
 
 
 TWO_LISTS = Exercise(
@@ -1074,19 +1099,17 @@ There are several right answers.""",
     answer={"high": "TTFF", "low": "TTTF", "half": "FTFTFTFT"},
     stub='{"high": ..., "low": ..., "half": ...}',
     cases=(
+        on_paper("high: it is 4 to 6 long", gives=True, experiment=lambda value: 4 <= len(value()["high"]) <= 6),
         on_paper(
-            "high: is its length from 4 to 6?", gives=True, experiment=lambda value: 4 <= len(value()["high"]) <= 6
+            "high: the 11-point figure less the area (0.04 is enough)",
+            gives=0.04,
+            experiment=lambda value: min(eleven_less_area(value()["high"]), 0.04),
         ),
+        on_paper("low: it is 4 to 6 long", gives=True, experiment=lambda value: 4 <= len(value()["low"]) <= 6),
         on_paper(
-            "high: is the 11-point figure above the area by 0.04?",
-            gives=True,
-            experiment=lambda value: both_figures(value()["high"])[1] >= both_figures(value()["high"])[0] + 0.04 - 1e-9,
-        ),
-        on_paper("low: is its length from 4 to 6?", gives=True, experiment=lambda value: 4 <= len(value()["low"]) <= 6),
-        on_paper(
-            "low: is the 11-point figure below the area by 0.02?",
-            gives=True,
-            experiment=lambda value: both_figures(value()["low"])[1] <= both_figures(value()["low"])[0] - 0.02 + 1e-9,
+            "low: the area less the 11-point figure (0.02 is enough)",
+            gives=0.02,
+            experiment=lambda value: min(-eleven_less_area(value()["low"]), 0.02),
         ),
         on_paper("half: its length", gives=8, experiment=lambda value: len(value()["half"])),
         on_paper(
@@ -1300,7 +1323,7 @@ eight faulty ones.""",
             function=exact_figures,
         ),
         Impostor("accuses_all", "It calls every function wrong.", function=lambda evaluate: evaluate is not None),
-        Impostor("accepts_all", "It accepts every function.", function=lambda evaluate: evaluate is None),
+        Impostor("accepts_all", "It accepts every function that it is tried on.", function=lambda _: False),
     ),
     hints=(
         "The lesson names three ways to get it wrong, and the +1. For each, find a scene on paper whose mAP changes.",

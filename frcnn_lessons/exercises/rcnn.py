@@ -838,6 +838,11 @@ object*, shape `(E, 4)`. `R` and `E` may be 0.""",
             change={"boxes.encode(gt[nearest[use]], regions[use])": "boxes.encode(regions[use], gt[nearest[use]])"},
         ),
         Impostor(
+            "no_threshold",
+            "A region that hardly touches the object has nothing to teach: its IoU must be above `min_iou`.",
+            change={"iou > min_iou": "iou > 0"},
+        ),
+        Impostor(
             "negated",
             "Nearly: turning the signs round is not enough, for the way has to be measured in the *region's* size.",
             change={"boxes.encode(gt[nearest[use]], regions[use])": "-boxes.encode(regions[use], gt[nearest[use]])"},

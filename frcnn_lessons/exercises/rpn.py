@@ -12,13 +12,16 @@ from torch import Tensor, tensor
 
 from frcnn_lessons import boxes, plots
 from frcnn_lessons.exercises.description import (
+    Case,
     Exercise,
     Impostor,
     Variant,
     at_random,
     edge,
+    faulty,
     on_paper,
     parts,
+    right,
 )
 
 LN2 = math.log(2)
@@ -1265,6 +1268,130 @@ NUMBERS_OF_THE_PAPER = Exercise(
     ),
 )
 
+# --- 09.7 ------------------------------------------------------------------------------------------------------
+
+
+def catch_the_proposer(propose):
+    """True if `propose(objectness, deltas, anchors, size, before, after)`, a proposal layer, is wrong."""
+    row = [[0, 0, 8, 8], [8, 0, 16, 8], [24, 0, 32, 8]]
+    neighbours, stay = [[0, 0, 10, 10], [1, 0, 11, 10]], [0, 0, 0, 0]  # IoU 90 / 110
+    scenes = [  # objectness, deltas, anchors, before, after, what should come out
+        # best first
+        ([1, 3, 2], [stay] * 3, row, 6000, 300, [row[1], row[2], row[0]]),
+        # two anchors find the same box; two that overlap find different ones
+        ([3, 2, 1], [stay, [-1, 0, 0, 0], stay], row, 6000, 300, [row[0], row[2]]),
+        ([2, 1], [stay, [1, 0, 0, 0]], neighbours, 6000, 300, [[0, 0, 10, 10], [11, 0, 21, 10]]),
+        # over the border, once with 4 pixels left and once with 2
+        ([2], [[-0.5, 0, 0, 0]], row[:1], 6000, 300, [[0, 0, 4, 8]]),
+        ([2, 1], [[-0.75, 0, 0, 0], stay], row[:2], 6000, 300, [row[1]]),
+        # too narrow, and high enough
+        ([2, 1], [stay, stay], [[0, 0, 2, 8], [8, 0, 16, 8]], 6000, 300, [[8, 0, 16, 8]]),
+        # the best `after` of what is left; the best `before` of all
+        ([3, 2, 1], [stay, [-1, 0, 0, 0], stay], row, 6000, 2, [row[0], row[2]]),
+        ([1, 3, 2], [stay] * 3, row, 6000, 2, [row[1], row[2]]),
+        ([3, 2, 1], [stay, [-1, 0, 0, 0], stay], row, 2, 300, [row[0]]),
+    ]
+    for objectness, deltas, anchors, before, after, expected in scenes:
+        numbers = [torch.tensor(table, dtype=torch.float32) for table in (objectness, deltas, anchors)]
+        got = propose(*numbers, (16, 40), before, after)
+        if got.shape != (len(expected), 4) or not torch.allclose(got, torch.tensor(expected).float(), atol=1e-3):
+            return True
+    return False
+
+
+def propose_slowly(objectness, deltas, anchors, size, before=6000, after=300, nms_iou=0.7, min_side=4.0):
+    """The same layer anchor by anchor, in double precision."""
+    height, width = size
+    kept = []
+    for i in sorted(range(len(objectness)), key=lambda i: -objectness[i].item())[:before]:
+        x1, y1, x2, y2 = anchors[i].tolist()
+        dx, dy, dw, dh = deltas[i].tolist()
+        x, y = (x1 + x2) / 2 + dx * (x2 - x1), (y1 + y2) / 2 + dy * (y2 - y1)
+        w, h = (x2 - x1) * math.exp(dw), (y2 - y1) * math.exp(dh)
+        left, right_end = (min(max(end, 0.0), width) for end in (x - w / 2, x + w / 2))
+        top, bottom = (min(max(end, 0.0), height) for end in (y - h / 2, y + h / 2))
+        if right_end - left < min_side or bottom - top < min_side:
+            continue
+        box = tensor([[left, top, right_end, bottom]]).float()
+        if all(boxes.iou(box, other).item() <= nms_iou for other in kept):
+            kept.append(box)
+    return torch.cat(kept[:after]) if kept else torch.zeros(0, 4)
+
+
+def _spoilt(label: str, name: str) -> Case:
+    """The proposal layer with one of the mistakes of exercise 09.2."""
+    found = next(impostor for impostor in PROPOSE.impostors if impostor.name == name)
+    return faulty(label, PROPOSE.function_of(found))
+
+
+def in_order_only(propose):
+    """A weak test: nothing moves, and only the order is looked at."""
+    got = propose(tensor([1.0, 3, 2]), STAY, ROW, SHEET, 6000, 300)
+    return not torch.equal(got, ROW[[1, 2, 0]])
+
+
+def to_the_last_digit(propose):
+    """A test that is too strict: it compares with the very bits."""
+    anchors, deltas = ROW + 0.1, 0.1 * torch.arange(12.0).reshape(3, 4) / 3
+    objectness = tensor([1.0, 3, 2])
+    before = PROPOSE.right_function(objectness, deltas, anchors, SHEET)
+    return not torch.equal(propose(objectness, deltas, anchors, SHEET, 6000, 300), before)
+
+
+CATCH_THE_PROPOSER = Exercise(
+    kind="catch the mistake",
+    reference=catch_the_proposer,
+    number="09.7",
+    title="Catch the mistake: the proposals",
+    stars=3,
+    minutes=25,
+    points=3,
+    goals=(3, 5),
+    core=False,
+    text="""\
+Write the *test*. `catch_the_proposer(propose)` gets a function `propose(objectness, deltas, anchors, size, before,
+after)` that should be the proposal layer of exercise 09.2: from logits `(T,)`, deltas and anchors `(T, 4)` and the
+`size` (height, width) of the image it takes the best `before` anchors, moves them, clips them to the image, drops what
+is then narrower or lower than 4 pixels, suppresses what overlaps a better one by more than 0.7, and returns the best
+`after` of what is left, shape `(P, 4)`, best first. Return `True` if the function is wrong, else `False`.
+
+It is tried on two right functions, the course's and a slow one whose last digits differ, which it must accept, and on
+eight faulty ones.""",
+    cases=(
+        right("the course's", propose),
+        right("a slow one", propose_slowly),
+        _spoilt("two anchors find the same box", "suppressed_before"),
+        _spoilt("a box reaches out of the image", "not_clipped"),
+        _spoilt("little of a box is left in the image", "small_before_clip"),
+        _spoilt("a box is narrow and high", "small_both"),
+        _spoilt("the best boxes do not stand first", "anchor_order"),
+        _spoilt("`after` is smaller than the number of boxes, and two of them are nearly the same", "after_before_nms"),
+        _spoilt("there are more boxes than `after`", "after_ignored"),
+        _spoilt("there are more anchors than `before`", "before_ignored"),
+    ),
+    impostors=(
+        Impostor(
+            "order_only",
+            "Anchors that stay where they are show little: let them move, over the border and onto each other.",
+            function=in_order_only,
+        ),
+        Impostor(
+            "too_strict",
+            "Compare with a tolerance: the last digits of two right functions differ.",
+            function=to_the_last_digit,
+        ),
+        Impostor("accuses_all", "It calls every function wrong.", function=lambda propose: propose is not None),
+        Impostor("accepts_all", "It accepts every function that it is tried on.", function=lambda _: False),
+    ),
+    hints=(
+        "Six steps: best, move, clip, drop, suppress, best. For each, what comes out when it is left out or misplaced?",
+        "Small scenes of two or three anchors: two whose deltas lead to the same box, one that leaves the image, one "
+        "of which 2 pixels are left, one of 2 x 8 pixels, `after` of 2, `before` of 2.",
+        "Work out on paper what should come out of each scene; compare shapes first, then `torch.allclose(got, "
+        "expected, atol=1e-3)`.",
+    ),
+)
+
 EXERCISES: tuple[Exercise, ...] = (
     RPN_LOSS_PAPER,
     PROPOSE,
@@ -1272,4 +1399,5 @@ EXERCISES: tuple[Exercise, ...] = (
     RPN_BOX_LOSS,
     FLATTEN_OUTPUTS,
     NUMBERS_OF_THE_PAPER,
+    CATCH_THE_PROPOSER,
 )

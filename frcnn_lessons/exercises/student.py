@@ -50,7 +50,7 @@ def check_answer(name: str, given: Any, variant: str = "") -> None:
     if (mark := _fingerprint(given)) not in attempts:
         attempts.append(mark)
     note(name, attempts=attempts, mistake=report.mistake)
-    _draw(exercise, report)
+    _draw(exercise, report, given)
 
 
 # One function an exercise, so that JupyterLab completes their names: check.iou_one_cxcywh(...)
@@ -64,7 +64,7 @@ def hint(name: str = "") -> None:
         return
     number = notes_of(exercise.name)["hints"]
     if number >= len(exercise.hints):
-        print(f"That were all hints for {exercise.name}; solution() shows a right answer after {ATTEMPTS} attempts.")
+        print(f"Those were all hints for {exercise.name}; solution() shows a right answer after {ATTEMPTS} attempts.")
         return
     print(f"Hint {number + 1} of {len(exercise.hints)} for {exercise.name}: {exercise.hints[number]}")
     note(exercise.name, hints=number + 1)
@@ -124,13 +124,14 @@ def _fingerprint(given: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _draw(exercise: Exercise, report: Report) -> None:
-    """Draw the case that failed, where it can be drawn; a picture of a wrong answer may fail as well."""
+def _draw(exercise: Exercise, report: Report, given: Any) -> None:
+    """Draw the case that failed, or a value; a picture of a wrong answer may fail as well."""
     if exercise.draw is None or report.case is None:
         return
     before = set(plt.get_fignums())
     with suppress(Exception):
-        exercise.draw(report.case.fresh_inputs(), report.expected, report.got)
+        value = (given,) if exercise.asks_for_a_value else ()
+        exercise.draw((*value, *report.case.fresh_inputs()), report.expected, report.got)
         plt.show()
     for number in set(plt.get_fignums()) - before:
         plt.close(number)

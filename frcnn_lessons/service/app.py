@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from frcnn_lessons.detectors import Detector
 from frcnn_lessons.service.batching import Batcher, QueueFull
-from frcnn_lessons.service.uploads import FIELD, Limits, decode, receive_file
+from frcnn_lessons.service.uploads import FIELD, Limits, claimed_bytes, decode, hear_out, receive_file
 from frcnn_lessons.tagging import Tags, prepare
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -88,7 +88,7 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
     limits = limits or Limits()
     batcher = Batcher(detector, limits.images, limits.waiting)
     decoding = ThreadPoolExecutor(1, thread_name_prefix="decoding")
-    coming_in = 0
+    coming_in: list[int] = []  # the bytes of each request that comes in or is decoded
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -131,16 +131,17 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
         ] = "boxes",
     ) -> Any:
         """Tag an image: a JPEG or PNG file in the field `file`."""
-        nonlocal coming_in
-        if coming_in >= limits.uploads:
+        claimed = claimed_bytes(request, limits)
+        if len(coming_in) >= limits.uploads or sum(coming_in) + claimed > limits.uploads_bytes:
+            await hear_out(request, limits)
             raise QueueFull(1)
-        coming_in += 1
+        coming_in.append(claimed)
         try:
             data = await receive_file(request, limits)
             loop = asyncio.get_running_loop()
             prepared, size = await loop.run_in_executor(decoding, _decode_and_prepare, data, detector, limits)
         finally:
-            coming_in -= 1
+            coming_in.remove(claimed)
         found = await _answer_unless_gone(request, batcher.submit(prepared, size))
         kept = min(limit, sum(score >= threshold for score in found.scores))  # the surest come first
         tags = Tags(found.labels[:kept], found.scores[:kept], found.boxes[:kept], found.width, found.height)
@@ -182,8 +183,8 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
     async def unexpected(_request: Request, error: Exception) -> Response:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
             full = {"detail": "not enough memory for this image now; send a smaller one, or try again"}
-            return JSONResponse(full, 503, {"retry-after": "5"})
-        return JSONResponse({"detail": "the service failed on this image; its log says why"}, 500)
+            return JSONResponse(full, 503, HEADERS | {"retry-after": "5"})  # (this handler lies around `WithHeaders`)
+        return JSONResponse({"detail": "the service failed on this image; its log says why"}, 500, HEADERS)
 
     return app
 

@@ -99,15 +99,21 @@ class Batcher:
     def _work(self) -> None:
         while jobs := self._next():
             started = time.perf_counter()
-            try:
-                found = tag_prepared([(job.prepared, job.size) for job in jobs], self.detector, threshold=0)
-            except BaseException as error:  # whatever went wrong belongs to those who asked; the thread goes on
-                for job in jobs:
-                    job.answer.set_exception(error)
-                continue
-            for job, tags in zip(jobs, found, strict=True):
-                job.answer.set_result(tags)
+            self._answer(jobs)
             self._seconds_an_image = (time.perf_counter() - started) / len(jobs)
+
+    def _answer(self, jobs: list[Job]) -> None:
+        try:
+            found = tag_prepared([(job.prepared, job.size) for job in jobs], self.detector, threshold=0)
+        except BaseException as error:  # whatever went wrong belongs to those who asked; the thread goes on
+            if len(jobs) == 1:
+                jobs[0].answer.set_exception(error)
+            else:  # nobody gets an error for somebody else's image, or for want of memory that one alone does not have
+                for job in jobs:
+                    self._answer([job])
+            return
+        for job, tags in zip(jobs, found, strict=True):
+            job.answer.set_result(tags)
 
     def _next(self) -> list[Job]:
         """Wait for work and take it from the queue; nothing when it is closed and empty."""

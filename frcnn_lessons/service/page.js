@@ -63,6 +63,8 @@ async function send(file) {
     URL.revokeObjectURL(url);
     if (mine !== latest) return;
     found = answer;
+    // As large as the window allows, and a small picture not too small to see.
+    at("stage").style.width = `min(100%, ${(75 * answer.width) / answer.height}vh, max(${answer.width}px, 34rem))`;
     at("result").hidden = false;
     show();
   } catch (error) {

@@ -33,7 +33,7 @@ class Limits:
         upload_bytes: of a whole request.
         pixels: of an image, height times width; one of 25 million takes 300 MB while it is made smaller.
         seconds: for a request to come in.
-        uploads: requests that come in or are decoded at the same time.
+        uploads, uploads_bytes: requests that come in or are decoded at the same time, and their bytes in all.
         images: in one pass of the detector.
         waiting: images that wait for it.
     """
@@ -42,8 +42,15 @@ class Limits:
     pixels: int = 25_000_000
     seconds: float = 30.0
     uploads: int = 64
+    uploads_bytes: int = 200_000_000
     images: int = 8
     waiting: int = 64
+
+
+def claimed_bytes(request: Request, limits: Limits) -> int:
+    """How much memory a request may take while it comes in: what it says, or the most when it does not say."""
+    length = request.headers.get("content-length", "")
+    return min(int(length), limits.upload_bytes) if length.isdecimal() else limits.upload_bytes
 
 
 async def receive_file(request: Request, limits: Limits) -> bytes:
@@ -59,7 +66,7 @@ async def receive_file(request: Request, limits: Limits) -> bytes:
         # One that asks first (curl does) is answered before it sends; another has to be heard out for a moment, or it
         # would see its connection break instead of the answer.
         if "expect" not in request.headers:
-            await _hear_out(request, limits)
+            await hear_out(request, limits)
         raise too_large(limits)
     # (Without the app, `form` raises what went wrong instead of an answer with words of its own.)
     scope = {name: value for name, value in request.scope.items() if name != "app"}
@@ -82,7 +89,7 @@ async def receive_file(request: Request, limits: Limits) -> bytes:
             400, _about([], 2) if too_many else "the request is no well-formed multipart/form-data; send it whole"
         ) from None
     except _TooLarge:
-        await _hear_out(request, limits)
+        await hear_out(request, limits)
         raise too_large(limits) from None
 
 
@@ -117,8 +124,11 @@ def _bounded(request: Request, limits: Limits) -> Callable[[], Awaitable[Any]]:
     return receive
 
 
-async def _hear_out(request: Request, limits: Limits) -> None:
-    """Throw away what else is sent, for 2 seconds and as much again as is allowed, at most."""
+async def hear_out(request: Request, limits: Limits) -> None:
+    """Throw away what else is sent, for 2 seconds and as much again as is allowed, at most.
+
+    A client that is still sending when the connection closes sees it break, and not the answer.
+    """
     thrown_away = 0
     try:
         async with asyncio.timeout(2):
@@ -144,5 +154,7 @@ def decode(data: bytes, limits: Limits) -> UInt8[np.ndarray, "H W 3"]:
     try:
         return read_pixels(data, limits.pixels, exif="apply")
     except DataError as error:
+        if isinstance(error.__cause__, MemoryError):  # that is no fault of the image
+            raise error.__cause__ from None
         status = 413 if "pixels" in str(error) else 422
-        raise HTTPException(status, str(error)) from None
+        raise HTTPException(status, str(error).removesuffix(", or pass a larger max_pixels")) from None

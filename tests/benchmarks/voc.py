@@ -215,9 +215,11 @@ def one_of_four(folder: Path, detector: str, seed: int, device: str, epochs: int
         their = their if detector == "fast" else None
         loader = batches(learned, 2, their, generator=draw, flip=0.5)
         settings = replace(TRAINING, epochs=epochs, warmup_steps=min(100, epochs * len(learned) // 10))
-        train(model, loader, settings, device=device)
+        history = train(model, loader, settings, device=device)
     seconds = time.perf_counter() - started
     row = {"training images": len(learned), "training seconds": seconds}
+    if detector in ("fast", "faster"):
+        row |= {"epochs": epochs, "loss": curve(history)}
     if detector == "faster":
         row["recall"] = recalls(model.eval(), learned, judged, other, device)
     return row | score(model.eval(), batches(judged, 1, None if detector == "faster" else other), device)
@@ -300,6 +302,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--epochs", type=int, help="other than the job's own")
     parser.add_argument("--workers", type=int, default=0, help="processes that vary images")
+    parser.add_argument("--machine", help="what to say of it; its name by default")
     parser.add_argument("--rows", type=Path, default=Path("rows.jsonl"))
     options = parser.parse_args()
     if not options.jobs:
@@ -317,7 +320,7 @@ def main() -> int:
             row = best(options.folder, options.rows, epochs=epochs, workers=options.workers, **common)
         else:
             row = one_of_four(options.folder, job, epochs=options.epochs or TRAINING.epochs, **common)
-        machine = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+        machine = options.machine or (torch.cuda.get_device_name() if options.device == "cuda" else "CPU")
         row = {"job": job, "seed": options.seed, "machine": machine} | row
         with options.rows.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -1,0 +1,158 @@
+"""Take submissions out of what Moodle and Canvas give for download: zip archives from strangers.
+
+Nothing is unpacked by its path: members are read one by one, within limits, and written under names of our own. A
+notebook is known by its cells, not by its name.
+"""
+
+import csv
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from frcnn_lessons.course.grading.rebuild import LARGEST, lesson_of, read_submission
+from frcnn_lessons.files import written_whole
+
+MOST_MEMBERS, MOST_BYTES = 20_000, 2 * 2**30  # of an archive, unpacked
+
+MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_\w+?_?$")
+CANVAS = re.compile(r"^(?P<who>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+$", re.IGNORECASE)
+
+
+@dataclass
+class Collected:
+    """What came of a download: `taken` are (student, lesson, path), `problems` sentences, `missing` students."""
+
+    taken: list[tuple[str, str, Path]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def collect(download: Path, folder: Path, sources: dict[str, NotebookNode], roster: Path) -> Collected:
+    """Put each student's notebook at `folder/STUDENT/LESSON/LESSON.ipynb`; what was collected before is replaced.
+
+    Args:
+        download: a zip archive of Moodle or Canvas, or a folder of what lay in one.
+        folder: of the submissions.
+        sources: the instructor's notebooks by lesson.
+        roster: `students.csv` with the columns id and name; where there is none, nobody is missing.
+    """
+    found, students = Collected(), read_roster(roster)
+    owners: dict[str, str] = {}
+    for path, data in _members(download, found):
+        who, number = _who(path)
+        student = students.get(_slug(who), _slug(who))
+        if not student:
+            found.problems.append(f"{path}: it is not to be told whose this is.")
+            continue
+        if owners.setdefault(student, number) != number:
+            found.problems.append(f"{path}: a second student is called {who}; kept as {student}-{number}.")
+            student = f"{student}-{number}"
+        target = folder / student / "unknown" / re.sub(r"[^\w.-]", "_", Path(path).name)[-80:]
+        _write(target, data)
+        submission = read_submission(target)
+        lesson = lesson_of(submission, sources)
+        if not lesson:
+            why = submission.notes or ["none of its cells is an answer to a lesson that was released."]
+            found.problems.append(f"{student}, {path}: {' '.join(why)}")
+            continue
+        place = folder / student / lesson / f"{lesson}.ipynb"
+        if any(one[:2] == (student, lesson) for one in found.taken):
+            found.problems.append(f"{student}, {path}: a second notebook of lesson {lesson}; the last one counts.")
+            found.taken = [one for one in found.taken if one[:2] != (student, lesson)]
+        _write(place, data)
+        target.unlink()
+        if not any(target.parent.iterdir()):
+            target.parent.rmdir()
+        found.taken.append((student, lesson, place))
+    handed_in = {student for student, _, _ in found.taken}
+    found.missing = sorted(set(students.values()) - handed_in)
+    return found
+
+
+def read_roster(path: Path) -> dict[str, str]:
+    """The students of a course: their ids by the names that an archive may call them."""
+    if not path.is_file():
+        return {}
+    students: dict[str, str] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            student = _slug(row.get("id") or "")
+            if student:
+                words = (row.get("name") or "").split()
+                names = (" ".join(words), "".join(words[-1:] + words[:-1]), "".join(words), row.get("id") or "")
+                students |= {_slug(name): student for name in names if _slug(name)}
+    return students
+
+
+def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
+    """The path and the bytes of each notebook; what cannot be read is named among the problems."""
+    if download.is_dir():
+        for path in sorted(download.rglob("*")):
+            if path.is_symlink() or not path.is_file():
+                continue
+            if path.suffix == ".ipynb" and path.stat().st_size <= LARGEST:
+                yield path.relative_to(download).as_posix(), path.read_bytes()
+            elif path.suffix == ".zip":
+                yield from _members(path, found)
+            else:
+                found.problems.append(f"{path.relative_to(download)}: no notebook, or too large; left out.")
+        return
+    try:
+        with zipfile.ZipFile(download) as archive:
+            infos = archive.infolist()
+            if len(infos) > MOST_MEMBERS:
+                found.problems.append(f"{download.name} has more than {MOST_MEMBERS} files and was not opened.")
+                return
+            left = MOST_BYTES
+            for info in infos:
+                if info.is_dir():
+                    continue
+                if not info.filename.lower().endswith(".ipynb"):
+                    found.problems.append(f"{info.filename}: no notebook; left out.")
+                elif info.file_size > min(LARGEST, left):
+                    found.problems.append(f"{info.filename}: too large; left out.")
+                else:
+                    try:
+                        with archive.open(info) as file:
+                            data = file.read(LARGEST + 1)  # the size that an archive states may be a lie
+                    except (
+                        zipfile.BadZipFile,
+                        RuntimeError,
+                        OSError,
+                        EOFError,
+                        zlib.error,
+                        NotImplementedError,
+                        ValueError,
+                    ) as error:
+                        found.problems.append(f"{info.filename}: it cannot be unpacked ({type(error).__name__}).")
+                        continue
+                    left -= len(data)
+                    yield info.filename, data
+    except (zipfile.BadZipFile, OSError) as error:
+        found.problems.append(f"{download.name} is no zip archive that can be read ({error}).")
+
+
+def _who(path: str) -> tuple[str, str]:
+    """Name and number of the student, from a path in an archive of Moodle or Canvas, or of folders by student."""
+    parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
+    for part in parts[:-1]:
+        if match := MOODLE.match(part):
+            return match["who"], match["number"]
+    if parts and (match := CANVAS.match(parts[-1])):
+        return match["who"], match["number"]
+    return (parts[-2], "") if len(parts) > 1 else ("", "")
+
+
+def _slug(name: str) -> str:
+    """A name as that of a folder: letters of any script, digits and hyphens."""
+    return re.sub(r"[^\w-]+", "-", name.strip().lower()).strip("-_")[:80]
+
+
+def _write(path: Path, data: bytes) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,36 @@
+"""Grade one submission: its marks, its answers and what was odd about it."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from frcnn_lessons.course.grading.court import Court
+from frcnn_lessons.course.grading.judging import mark_of
+from frcnn_lessons.course.grading.key import Key
+from frcnn_lessons.course.grading.rebuild import answers_of, before, read_submission
+
+
+def grade_submission(
+    court: Court, key: Key, path: Path, source: NotebookNode, accepted: Collection[str] = (), patience: float = 1.0
+) -> dict[str, Any]:
+    """Grade a student's notebook against the instructor's; never raises for what is in it.
+
+    Args:
+        source: the notebook as it was handed out.
+        accepted: exercises in which names that are not allowed are let pass.
+
+    Returns:
+        `marks` (a `Mark` as a dict) and `answers` (the source) by exercise, and `notes`.
+    """
+    submission = read_submission(path)
+    answers = answers_of(submission, source)
+    marks = {
+        name: asdict(
+            mark_of(court, key, name, answer, before(name, answer, submission, source), name in accepted, patience)
+        )
+        for name, answer in answers.items()
+    }
+    return {"marks": marks, "answers": answers, "notes": submission.notes}
