@@ -513,12 +513,12 @@ def warn_of_flags(source: Path, unread: Sequence[str]) -> None:
         warnings.warn(message, stacklevel=3)
 
 
-def check_span(low: float, high: float, low_name: str, high_name: str, where: str) -> None:
-    """Refuse a box whose far side is not beyond its near side.
+def check_span(low: float, high: float, low_name: str, high_name: str, where: str, box: Box) -> None:
+    """Refuse a box whose far side is not beyond its near side; `box` is that box in pixels, for a picture of it.
 
     Raises:
         DataError: naming both numbers.
     """
     if high <= low:
         message = f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}"
-        raise DataError(f"{message}; correct or remove the object", NO_AREA)
+        raise DataError(f"{message}; correct or remove the object", NO_AREA, box)
