@@ -33,7 +33,7 @@ def content():
         "images": [
             {"id": 9, "file_name": "a.jpg", "width": 40, "height": 30},
             {"id": 4, "file_name": "b.jpg", "width": 40, "height": 30},
-            {"id": 300, "file_name": "c.jpg"},
+            {"id": 300, "file_name": "c.jpg", "image_id": "of the camera"},
         ],
         "annotations": [
             entry(21, 9, 7, [0, 3, 20, 12.5], iscrowd=0),

@@ -73,6 +73,11 @@ def coco_beside(root):
     coco(root / "_annotations.coco.json", root)
 
 
+def coco_among_others(root):
+    coco(root / "all.json", root)
+    (root / "a.json").write_text('{"shapes": [], "imagePath": "a.jpg"}')
+
+
 def coco_of_cvat(root):
     coco(root / "annotations" / "instances_default.json", root / "images" / "default")
 
@@ -106,7 +111,7 @@ LAYOUTS = {
         voc_of_cvat,
         voc_below_what_was_unpacked,
     ],
-    "COCO": [coco_beside, coco_of_cvat, coco_of_cvat_1, coco_of_label_studio],
+    "COCO": [coco_beside, coco_among_others, coco_of_cvat, coco_of_cvat_1, coco_of_label_studio],
     "Open Images": [table],
 }
 

@@ -96,6 +96,13 @@ def test_the_page_holds_its_pictures_and_escapes_names(tmp_path):
         assert picture.size == (40 + 48, 30 + 48)
 
 
+def test_boxes_without_area_are_shown_too(tmp_path):
+    bad_folder(tmp_path)
+    check(tmp_path, "--html", tmp_path / "page.html")
+    wrong = (tmp_path / "page.html").read_text().partition("The oddest")[0]
+    assert len(Page(wrong).pictures) == 2  # of the two bad boxes in a.xml; what is cut short has no picture
+
+
 def test_the_box_is_drawn_where_it_is(tmp_path):
     (tmp_path / "a.jpg").parent.mkdir(exist_ok=True)
     Image.new("RGB", (640, 480), "black").save(tmp_path / "a.jpg")

@@ -245,8 +245,8 @@ class _Content:
         return content
 
     def _keep(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        if "bbox" not in entry and "image_id" not in entry:
-            return entry
+        if "file_name" in entry or ("bbox" not in entry and "image_id" not in entry):
+            return entry  # an image, a category, or what else there is
         box = entry.get("bbox")
         if (
             isinstance(box, list)

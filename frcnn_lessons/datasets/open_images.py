@@ -282,14 +282,15 @@ class _Table:
                 message = f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it"
                 raise DataError(message, OUTSIDE if -1 <= value <= 2 else "not relative")
         x1, x2, y1, y2 = self._sides[4 * row : 4 * row + 4]
-        check_span(x1, x2, "XMin", "XMax", where)
-        check_span(y1, y2, "YMin", "YMax", where)
+        height, width = size
+        box = (x1 * width, y1 * height, x2 * width, y2 * height)
+        check_span(x1, x2, "XMin", "XMax", where, box)
+        check_span(y1, y2, "YMin", "YMax", where, box)
         flag = self._all_flags[self._flag[row]]
         group = False if flag == "-1" else read_flag(flag)  # -1 is Open Images' "not known"
         if group is None:
             unread.append(f"{where}: IsGroupOf {flag!r}")
-        height, width = size
-        return Found(where, name, (x1 * width, y1 * height, x2 * width, y2 * height), bool(group))
+        return Found(where, name, box, bool(group))
 
     def _header(self, cells: list[str]) -> list[str]:
         header = [name.strip() for name in cells]

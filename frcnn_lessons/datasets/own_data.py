@@ -201,7 +201,8 @@ def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) 
             (split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()
         ]
     for pattern in ("*.json", "[Aa]nnotations/*.json"):
-        if files := [path for path in sorted(folder.glob(pattern)) if _is_coco(path)]:
+        if files := [path for path in sorted(folder.glob(pattern)) if _may_hold_boxes(path)]:
+            files = [path for path in files if _has_lists(path)] or files  # some tools write a JSON an image
             return "COCO", _coco_parts(folder, files, images)
     tables = [path for pattern in ("*.csv", "*.csv.gz") for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
     tables = [path for path in tables if "bbox" in path.name] or tables  # Open Images has others beside these
@@ -239,9 +240,15 @@ def _voc_sets(folder: Path) -> dict[str, str | None]:
     return found
 
 
-def _is_coco(path: Path) -> bool:
-    """Whether a JSON file may hold boxes: COCO has others beside it, of captions for instance."""
+def _may_hold_boxes(path: Path) -> bool:
+    """Whether a JSON file may hold COCO's boxes: COCO has others beside it, of captions for instance."""
     return not re.match(r"\.|(captions|person_keypoints|stuff|panoptic|image_info)_", path.name)
+
+
+def _has_lists(path: Path) -> bool:
+    """Whether one of COCO's lists begins in the first part of a JSON file."""
+    with path.open("rb") as file:
+        return re.search(rb'"(images|annotations|categories)"', file.read(2**16)) is not None
 
 
 def _by_name(folder: Path, files: list[Path]) -> dict[str, tuple[str, Path]]:

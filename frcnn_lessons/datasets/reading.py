@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
+from tqdm.auto import tqdm
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
@@ -128,7 +129,8 @@ class AnnotatedImages(Dataset[Sample]):
         names: list[str] = []
         self._paths: list[str] = []
         sizes, ends, boxes, labels, difficult = array("q"), array("q", [0]), array("f"), array("i"), array("b")
-        for image_id in ids:
+        # Decoding takes some milliseconds an image.
+        for image_id in tqdm(ids, desc="reading", unit="image", disable=not skip, delay=2, leave=False):
             wrong: list[Defect] = []
             path = None
             try:
@@ -511,12 +513,12 @@ def warn_of_flags(source: Path, unread: Sequence[str]) -> None:
         warnings.warn(message, stacklevel=3)
 
 
-def check_span(low: float, high: float, low_name: str, high_name: str, where: str) -> None:
-    """Refuse a box whose far side is not beyond its near side.
+def check_span(low: float, high: float, low_name: str, high_name: str, where: str, box: Box) -> None:
+    """Refuse a box whose far side is not beyond its near side; `box` is that box in pixels, for a picture of it.
 
     Raises:
         DataError: naming both numbers.
     """
     if high <= low:
         message = f"{where} has {high_name} {high:g}, which is not above its {low_name} {low:g}"
-        raise DataError(f"{message}; correct or remove the object", NO_AREA)
+        raise DataError(f"{message}; correct or remove the object", NO_AREA, box)

@@ -215,8 +215,8 @@ def write_annotation(
     for obj, entry in zip(objects, found, strict=True):
         x1, y1, x2, y2 = obj.box
         corners = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
-        check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", entry.where)
-        check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", entry.where)
+        check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", entry.where, obj.box)
+        check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", entry.where, obj.box)
         tag_of_object = add(root, "object")
         add(tag_of_object, "name", obj.name)
         add(tag_of_object, "pose", obj.pose)
@@ -406,21 +406,22 @@ def _object(entry: ElementTree.Element, where: str, one_based: bool, unread: lis
     label = f"{where} ({name})"
     box_tag = _child(entry, "bndbox", label)
     corners = {tag: number(_text(box_tag, tag, label), f"{label}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")}
+    first = 1 if one_based else 0
+    box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
     for tag in ("xmin", "ymin"):
         if one_based and corners[tag] == 0:
             raise DataError(
-                f"{label} has {tag} 0, but VOC counts pixels from 1; correct it, or pass one_based=False if what "
-                "wrote these files counts from 0",
+                f"{label} has {tag} 0, but VOC counts pixels from 1; correct it, or pass one_based=False "
+                "(--zero-based) if what wrote these files counts from 0",
                 "counts from 0",
+                box,
             )
-    check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label)
-    check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label)
+    check_span(corners["xmin"], corners["xmax"], "xmin", "xmax", label, box)
+    check_span(corners["ymin"], corners["ymax"], "ymin", "ymax", label, box)
     flag = None if entry.find("difficult") is None else _child(entry, "difficult", label).text
     difficult = read_flag(flag)
     if difficult is None:
         unread.append(f"{label}: difficult {flag!r}")
-    first = 1 if one_based else 0
-    box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
     return Found(label, name, box, bool(difficult))
 
 
