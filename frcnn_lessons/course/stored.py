@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from frcnn_lessons.files import CHECKOUT
 
 VOC = CHECKOUT / "notebooks" / "voc.json"
-COMMAND = "python tests/benchmarks/voc.py FOLDER ours torchvision --rows rows.jsonl"
+COMMAND = "python tests/benchmarks/voc.py FOLDER ours torchvision fast faster --rows rows.jsonl"
 
 # Title, and the jobs of the command that belong under it.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -29,7 +29,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("plain", "augment", "deeper", "averaged", "best"),
     ),
     (
-        "Four detectors on the same photographs; short side 288, at most 500 proposals",
+        "Detectors on the same photographs; short side 288, at most 500 proposals",
         ("rcnn", "sppnet", "fast", "faster"),
     ),
 )
@@ -48,16 +48,7 @@ def read(path: Path = VOC) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for row in content["rows"]:
-            for name in (
-                "job",
-                "seed",
-                "machine",
-                "training images",
-                "training seconds",
-                "images",
-                "by class",
-                *SCORES,
-            ):
+            for name in (*NEEDED, *SCORES):
                 row[name]
         return {name: content[name] for name in ("command", "date", "rows")}
     except (ValueError, KeyError, TypeError) as error:
