@@ -326,7 +326,7 @@ def test_values_come_back_as_they_were_sent():
     assert back[1] == value[1]
 
 
-@pytest.mark.parametrize("value", [object(), open, {1: object()}, 1j], ids=str)
+@pytest.mark.parametrize("value", [object(), open, {1: object()}, 1j], ids=["object", "function", "inside", "complex"])
 def test_what_is_not_plain_is_refused(value):
     with pytest.raises(NotPlain):
         encoded(value)
