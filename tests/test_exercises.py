@@ -22,7 +22,7 @@ from frcnn_lessons.exercises import checking
 from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 from frcnn_lessons.exercises.comparing import difference, plain
 from frcnn_lessons.exercises.description import NOT_SAID, Exercise, Impostor
-from helpers import rewritten_02_to_04
+from helpers import rewritten_02_to_04, rewritten_12_and_13
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -601,6 +601,7 @@ REWRITTEN = [
     *(rpn_loss_paper, propose, rpn_answers, rpn_box_loss, flatten_outputs),
     *(training_step, background_to_front, kind_of_error, check_targets, parts_reached),
     *(send_back, changed_tensors, freeze, resume, fill_up, calibration, nudge),
+    *rewritten_12_and_13.REWRITTEN,
 ]
 
 
