@@ -8,7 +8,7 @@ from frcnn_lessons.exercises.rpn import propose_slowly
 
 def catch_the_proposer(propose):  # drawn scenes, crowded enough for every rule, beside a loop
     draw = torch.Generator().manual_seed(0)
-    for before, after in ((6000, 300), (40, 300), (6000, 5)):
+    for before, after in ((6000, 300), (40, 300), (6000, 50)):
         corner = torch.rand(120, 2, generator=draw) * torch.tensor([36.0, 12.0])
         anchors = torch.cat([corner, corner + 2 + 12 * torch.rand(120, 2, generator=draw)], dim=1)
         given = (torch.rand(120, generator=draw), 0.4 * torch.randn(120, 4, generator=draw), anchors, (16, 40))
