@@ -55,7 +55,7 @@ def choose(page, data: bytes, kind: str = "image/png") -> None:
     page.set_input_files("#pick", {"name": "a.png", "mimeType": kind, "buffer": data})
 
 
-def status(page, text: str) -> None:
+def expect_status(page, text: str) -> None:
     expect(page.locator("#status")).to_contain_text(text)
 
 
@@ -73,7 +73,7 @@ def drawn(page) -> list[tuple[float, float, float, float]]:
 
 def test_a_chosen_image_gets_its_boxes_where_they_belong(page):
     choose(page, encoded(picture()))
-    status(page, "2 found: red, blue.")
+    expect_status(page, "2 found: red, blue.")
     blue, red = drawn(page)  # the surest is drawn last, on top
     assert red == pytest.approx([30 / 300, 40 / 200, 120 / 300, 100 / 200], abs=0.02)
     assert blue == pytest.approx([200 / 300, 60 / 200, 260 / 300, 180 / 200], abs=0.02)
@@ -83,15 +83,15 @@ def test_a_chosen_image_gets_its_boxes_where_they_belong(page):
 
 def test_the_slider_needs_no_new_request_and_says_when_nothing_is_left(page):
     choose(page, encoded(picture()))
-    status(page, "2 found")
+    expect_status(page, "2 found")
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.focus("#threshold")
     for _ in range(5):
         page.keyboard.press("ArrowRight")  # 75 %
-    status(page, "1 found: red.")
+    expect_status(page, "1 found: red.")
     page.keyboard.press("End")
-    status(page, "No objects.")
+    expect_status(page, "No objects.")
     assert page.is_visible("#nothing")
     assert len(drawn(page)) == 0
     assert asked == []
@@ -109,7 +109,7 @@ def test_an_image_is_dropped_or_pasted(page, way):
         }""",
         [base64.b64encode(encoded(picture())).decode(), way],
     )
-    status(page, "2 found")
+    expect_status(page, "2 found")
 
 
 def test_the_button_works_with_the_keyboard_and_the_camera_is_offered(page):
@@ -117,13 +117,13 @@ def test_the_button_works_with_the_keyboard_and_the_camera_is_offered(page):
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": encoded(picture(blue=None))})
-    status(page, "1 found: red.")
+    expect_status(page, "1 found: red.")
     assert page.get_attribute("#photograph", "capture") == "environment"
 
 
 def test_another_format_that_the_browser_reads_is_handed_on(page):
     choose(page, encoded(picture(), "WEBP", lossless=True), "image/webp")
-    status(page, "2 found")
+    expect_status(page, "2 found")
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,16 @@ def test_another_format_that_the_browser_reads_is_handed_on(page):
 )
 def test_what_is_no_image_is_said_to_be_none_and_the_next_one_works(page, data, words):
     choose(page, data)
-    status(page, words)
+    expect_status(page, words)
     assert "wrong" in page.get_attribute("#status", "class")
     assert page.is_hidden("#result")
     choose(page, encoded(picture()))
-    status(page, "2 found")
+    expect_status(page, "2 found")
 
 
 def test_no_objects(page):
     choose(page, encoded(picture(red=None, blue=None)))
-    status(page, "No objects.")
+    expect_status(page, "No objects.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -150,7 +150,7 @@ def test_everyone_can_use_it(page, scheme, width):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
     choose(page, encoded(picture(900, 600, (30, 140, 420, 400), (500, 160, 760, 480))))
-    status(page, "2 found")
+    expect_status(page, "2 found")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the screen"
     page.wait_for_timeout(100)
     # Axe's script is put into the page by the test, past the page's policy.
