@@ -160,4 +160,4 @@ def test_everyone_can_use_it(page, scheme, width):
 
 def test_the_page_for_programmers_needs_no_network(page, address):
     page.goto(f"{address}/docs")
-    page.wait_for_selector("text=/tag")
+    expect(page.get_by_text("/tag").first).to_be_visible()
