@@ -101,6 +101,36 @@ def test_an_image_that_fails_fails_alone():
     batcher.close()
 
 
+class Meets(Colours):
+    """Ends a pass only when another one runs at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2, timeout=10)
+
+    def forward(self, images):
+        self.both.wait()
+        return super().forward(images)
+
+
+def test_passes_run_side_by_side_each_with_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    shares = []
+    monkeypatch.setattr(torch, "set_num_threads", shares.append)
+    batcher = Batcher(Detector(Meets().eval(), ("red", "blue"), 10, 20, {}), largest=1, passes=2)
+    answers = [batcher.submit(gray(10, 10), (10, 10)) for _ in range(4)]
+    assert [answer.result(10).labels for answer in answers] == [[]] * 4
+    batcher.close()
+    assert shares == [2, 2]
+
+
+def test_there_are_no_more_passes_than_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    batcher = Batcher(Detector(Colours().eval(), ("red", "blue"), 10, 20, {}), passes=2)
+    assert sum(thread.name == "detector" for thread in batcher._threads) == 1
+    batcher.close()
+
+
 def test_an_answer_alone_is_the_answer_in_a_batch():
     draw = torch.Generator().manual_seed(0)
     settings = RPNSettings(sizes=(16, 32), ratios=(1.0,), before_nms=(200, 100), after_nms=(50, 20))

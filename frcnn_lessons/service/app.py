@@ -8,7 +8,7 @@
 
 Boxes are in pixels of the picture as a person sees it: a photograph that its EXIF says to turn is turned first.
 
-The event loop only takes in and gives out. Images are decoded one at a time in one thread and detected in another
+The event loop only takes in and gives out. Images are decoded one at a time in one thread and detected in others
 (`batching`), so a request to /health is answered at once whatever else goes on.
 
 On a machine with many cores, or on several machines: start one service a core or a GPU, each with its share of the
@@ -86,7 +86,7 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
             that no web page can reach it under a name of its own.
     """
     limits = limits or Limits()
-    batcher = Batcher(detector, limits.images, limits.waiting)
+    batcher = Batcher(detector, limits.images, limits.waiting, limits.passes)
     decoding = ThreadPoolExecutor(1, thread_name_prefix="decoding")
     coming_in: list[int] = []  # the bytes of each request that comes in or is decoded
 

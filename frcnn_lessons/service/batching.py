@@ -1,10 +1,13 @@
 """Requests that wait at the same time go through the detector together.
 
-One pass over four images takes less time than four passes over one. So a single thread owns the detector: it takes the
-request that has waited longest and with it others whose images become equally large when they are padded. Only these:
-padding beyond what an image needs alone would change its features at the border, and so, by a trace, its answer.
+One pass over four images takes less time than four passes over one. So a thread that is free takes the request that
+has waited longest and with it others whose images become equally large when they are padded. Only these: padding beyond
+what an image needs alone would change its features at the border, and so, by a trace, its answer.
 
-    submit(image) -> Future ... [waiting, at most so many] ... one thread: one pass for up to `largest` of them
+    submit(image) -> Future ... [waiting, at most so many] ... `passes` threads: a pass for up to `largest` of them
+
+On a processor two passes side by side, each with half of the cores, take less time than two passes one after the other
+with all of them: within a pass the cores wait for each other after every layer.
 
 Lesson 13.
 """
@@ -16,6 +19,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from frcnn_lessons.detectors import Detector
@@ -52,14 +56,15 @@ class Job:
 
 
 class Batcher:
-    """The queue before a detector, and the thread that works it off. To be closed at the end."""
+    """The queue before a detector, and the threads that work it off. To be closed at the end."""
 
-    def __init__(self, detector: Detector, largest: int = 8, most_waiting: int = 64) -> None:
-        """Start the thread.
+    def __init__(self, detector: Detector, largest: int = 4, most_waiting: int = 64, passes: int = 1) -> None:
+        """Start the threads.
 
         Args:
             largest: images in one pass, at most; 1 for one request at a time.
             most_waiting: images in the queue, at most.
+            passes: at the same time, each with its share of torch's threads; no more of them than there are threads.
         """
         self.detector, self.largest, self.most_waiting = detector, largest, most_waiting
         self.stride = getattr(getattr(detector.model, "backbone", None), "stride", None) or 32  # torchvision pads to 32
@@ -67,8 +72,13 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._seconds_an_image = 0.1  # what it took of late
-        self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
-        self._thread.start()
+        cores = torch.get_num_threads()
+        self._threads = [
+            threading.Thread(target=self._work, args=(max(1, cores // passes),), name="detector", daemon=True)
+            for _ in range(min(passes, cores))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, prepared: Tensor, size: tuple[int, int]) -> "Future[Tags]":
         """Queue an image.
@@ -80,7 +90,8 @@ class Batcher:
         job = Job(prepared, size, (height, width), Future())
         with self._changed:
             if self._closed or len(self._waiting) >= self.most_waiting:
-                raise QueueFull(max(1, math.ceil(len(self._waiting) * self._seconds_an_image)))
+                seconds = len(self._waiting) * self._seconds_an_image / len(self._threads)
+                raise QueueFull(max(1, math.ceil(seconds)))
             self._waiting.append(job)
             self._changed.notify()
         return job.answer
@@ -90,13 +101,15 @@ class Batcher:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Answer what waits, then end the threads."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
+    def _work(self, cores: int) -> None:
+        torch.set_num_threads(cores)  # of this thread
         while jobs := self._next():
             started = time.perf_counter()
             self._answer(jobs)

@@ -35,6 +35,7 @@ class Limits:
         seconds: for a request to come in.
         uploads, uploads_bytes: requests that come in or are decoded at the same time, and their bytes in all.
         images: in one pass of the detector.
+        passes: of the detector at the same time.
         waiting: images that wait for it.
     """
 
@@ -43,7 +44,8 @@ class Limits:
     seconds: float = 30.0
     uploads: int = 64
     uploads_bytes: int = 200_000_000
-    images: int = 8
+    images: int = 4
+    passes: int = 2
     waiting: int = 64
 
 

@@ -3,8 +3,8 @@
 Three services with the same weights, each in a process of its own, are asked by 8 and by 64 clients who
 each send the next picture when they have their answer:
 
-- ours, up to 8 images of equal padded size in a pass;
-- ours, one image in a pass;
+- ours, up to 4 images of equal padded size in a pass, two passes at a time;
+- ours, one image in a pass, one pass at a time;
 - plain: FastAPI and torchvision's Faster R-CNN, `def tag(file)`, one request at a time (a lock), nothing else.
 
 Then 2,000 requests to ours, and its memory before and after.
@@ -38,15 +38,15 @@ CLIENTS = (8, 64)
 ROUNDS = 4
 
 
-def ours(connection, images: int) -> None:
+def ours(connection, images: int, passes: int) -> None:
     """Serve from a process of its own; the address goes back through the connection."""
     at = listen("127.0.0.1", 0)
     detector = streets_detector()
     connection.send(f"http://127.0.0.1:{at.getsockname()[1]}")
-    serve(detector, at, Limits(images=images))
+    serve(detector, at, Limits(images=images, passes=passes))
 
 
-def plain(connection, _images: int) -> None:
+def plain(connection, *_limits: int) -> None:
     """What a tutorial does."""
     import io
 
@@ -124,9 +124,10 @@ def main() -> int:
     start = multiprocessing.get_context("spawn")
     services: list[tuple[str, str]] = []
     processes = []
-    for name, target, images in (("batches", ours, 8), ("one at a time", ours, 1), ("plain torchvision", plain, 1)):
+    for name, target, *limits in (("batches", ours, 4, 2), ("one at a time", ours, 1, 1), ("plain torchvision", plain)):
         here, there = start.Pipe()
-        processes.append(start.Process(target=with_threads, args=(options.threads, target, there, images), daemon=True))
+        arguments = (options.threads, target, there, *limits)
+        processes.append(start.Process(target=with_threads, args=arguments, daemon=True))
         processes[-1].start()
         services.append((name, here.recv()))
     a_second: dict[tuple[str, int], float] = {}
@@ -168,9 +169,9 @@ def main() -> int:
     return 0 if all(kept.values()) else 1
 
 
-def with_threads(threads: int, target, connection, images: int) -> None:
+def with_threads(threads: int, target, connection, *limits: int) -> None:
     torch.set_num_threads(threads)
-    target(connection, images)
+    target(connection, *limits)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ HERE = Path(__file__).parent
 @pytest.mark.benchmark
 @pytest.mark.parametrize(
     "command",
-    ["boxes.py", "metrics.py", "roi.py", "faster_rcnn.py", "selective_search.py --images 25", "annotations.py 200000"],
+    [
+        "boxes.py",
+        "metrics.py",
+        "roi.py",
+        "faster_rcnn.py",
+        "selective_search.py --images 25",
+        "annotations.py 200000",
+        "service.py --requests 200",
+    ],
 )
 def test_at_most_the_promised_share_of_the_peers_time(command):
     script, *options = command.split()
