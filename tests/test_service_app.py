@@ -193,6 +193,18 @@ def test_a_slow_client_is_not_waited_for(address):
         assert b" 408 " in slow.recv(1000)
 
 
+def test_who_connects_and_does_not_ask_is_not_waited_for(address):
+    host, port = address.removeprefix("http://").split(":")
+    asked = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+    for sent, heard in ((b"", b""), (asked[:30], b""), (asked + asked[:30], b"HTTP/1.1 200")):
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(sent)
+            slow.settimeout(20)
+            answer = b"".join(iter(lambda: slow.recv(1000), b""))  # until it is hung up on
+        assert answer.startswith(heard)
+        assert answer.count(b"HTTP/1.1") == bool(heard)
+
+
 def test_a_client_that_leaves_in_the_middle_harms_nobody(client, address):
     host, port = address.removeprefix("http://").split(":")
     for _ in range(5):

@@ -8,13 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import uvicorn
 from PIL import Image
 from torch import nn
 
 from frcnn_lessons.detectors import Detector
-from frcnn_lessons.service.app import create_app
-from frcnn_lessons.service.server import listen
+from frcnn_lessons.service.server import listen, server_of
 from frcnn_lessons.service.uploads import Limits
 
 
@@ -71,8 +69,7 @@ def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> b
 def running(detector: Detector, limits: Limits | None = None) -> Iterator[str]:
     """The address of a service that runs until the block ends."""
     listening = listen("127.0.0.1", 0)
-    app = create_app(detector, limits)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
+    server = server_of(detector, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
