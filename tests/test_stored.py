@@ -26,7 +26,7 @@ CONTENT = {
     "date": "2026-11-27",
     "rows": [
         row("faster", recall=RECALL),
-        row("best", chosen="deeper"),
+        row("best", averaged={"AP50": 0.76, "seconds an image": 0.04}),
         row("torchvision"),
         row("ours", epochs=6, loss=[2.0, 1.0, 0.5, 0.25]),
     ],
@@ -44,8 +44,10 @@ def test_rows_stand_in_the_order_of_their_groups_below_where_they_come_from(path
     lines = stored.tables(path).splitlines()
     assert lines[0] == "Measured on 2026-11-27 by `python tests/benchmarks/voc.py FOLDER ours --seed 0`"
     shown = [line for line in lines if line.startswith("| ") and "0.750" in line]
-    assert [line.split(" | ")[0] for line in shown] == ["| ours", "| torchvision", "| best (deeper)", "| faster"]
+    assert [line.split(" | ")[0] for line in shown] == ["| ours", "| torchvision", "| best", "| faster"]
     assert shown[0] == "| ours | 0 | 0.750 | 0.700 | 0.400 | 0.500 | 1.000 | 917 | 6 | 965 | 60 s | 35 ms | CPU |"
+    (averaged,) = [line for line in lines if line.startswith("| best, averaged | 0 | 0.760 | 0.700")]
+    assert "| 60 s | 40 ms |" in averaged
     assert lines[-1] == "| RPN | 0.90 / 0.60 | 0.95 / 0.65 |"
     for line in lines:
         assert not line.startswith("|") or line.count("|") in (14, 4), line
