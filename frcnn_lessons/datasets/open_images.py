@@ -31,6 +31,7 @@ from frcnn_lessons.datasets.reading import (
     check_options,
     check_span,
     file_inside,
+    folder_of_images,
     image_inside,
     number,
     read_flag,
@@ -108,9 +109,7 @@ class OpenImagesDataset(AnnotatedImages):
         """
         options = Options(unknown, on_error, bad_boxes, max_pixels, exif)
         check_options(classes, options)
-        csv_path, image_folder = user_path(csv_path), user_path(image_folder)
-        if not image_folder.is_dir():
-            raise DataError(f"{image_folder}: there is no such folder of images; check the path")
+        csv_path, image_folder = user_path(csv_path), folder_of_images(image_folder)
         table = _Table(csv_path)
         ids = list(table.images) if ids is None else [_as_in_table(image_id, table.images) for image_id in ids]
         if len(set(ids)) < len(ids):
@@ -134,7 +133,7 @@ class OpenImagesDataset(AnnotatedImages):
             if path is None:
                 raise DataError(
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
-                    "add it, or name the images to read with ids",
+                    "add it, or remove its rows",
                     "image missing",
                 )
             size = check_image(path, max_pixels, exif=exif)

@@ -157,4 +157,4 @@ def decode(data: bytes, limits: Limits) -> UInt8[np.ndarray, "H W 3"]:
         if isinstance(error.__cause__, MemoryError):  # that is no fault of the image
             raise error.__cause__ from None
         status = 413 if "pixels" in str(error) else 422
-        raise HTTPException(status, str(error).removesuffix(", or pass a larger max_pixels")) from None
+        raise HTTPException(status, str(error)) from None
