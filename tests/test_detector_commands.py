@@ -19,12 +19,12 @@ def call(*arguments):
 @pytest.mark.usefixtures("unchecked")
 def test_options_out_of_range_are_sentences(photographs, tmp_path):
     for option, value, words in (
-        ("--detector", "yolo", "detector must be one of faster, fast, rcnn"),
-        ("--backbone", "alexnet", "backbone must be one of"),
-        ("--epochs", 0, "epochs must be an integer from 1"),
-        ("--short-side", 0, "short_side must be an integer from 1"),
-        ("--learning-rate", -1, "learning_rate must be above 0"),
-        ("--recipe", "soup", "recipe must be one of own, tagging"),
+        ("--detector", "yolo", "--detector must be one of faster, fast, rcnn"),
+        ("--backbone", "alexnet", "--backbone must be one of"),
+        ("--epochs", 0, "--epochs must be an integer from 1"),
+        ("--short-side", 0, "--short-side must be an integer from 1"),
+        ("--learning-rate", -1, "--learning-rate must be above 0"),
+        ("--recipe", "soup", "--recipe must be one of own, tagging"),
         ("--device", "abacus", "--device abacus cannot be used"),
     ):
         result = call("train", photographs, "--out", tmp_path / "out", option, value)
