@@ -77,19 +77,11 @@ class COCODataset(AnnotatedImages):
             image_folder: holds each `file_name`, or what remains of it without the folders that lead to it.
             classes: names in the order of their labels, 1..C. None: those of the categories in the order of their ids,
                 but for a mere heading: without a box, and `supercategory` of another.
-            transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
-            unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
-                warns of their number, which is in `dropped`.
             on_error: "raise" refuses the file at the first image that cannot be used, or the first annotation of an
                 image that it does not list. "skip" leaves such images out (never single objects), warns of their
                 number, and lists the reasons in `skipped`; for that it decodes every image once. A file that is damaged
                 as a whole (no JSON, a list missing) is always refused.
-            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
-                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
-                number, which is in `clipped` and `left_out`; what is left out is taught as background.
-            max_pixels: the largest image to accept.
-            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
-                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
+            transform, unknown, bad_boxes, max_pixels, exif: as for `VOCDataset`.
 
         Raises:
             DataError: something in the file or folder cannot be used: the message says what, where, and what to do.

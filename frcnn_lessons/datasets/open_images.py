@@ -89,19 +89,11 @@ class OpenImagesDataset(AnnotatedImages):
                 None: all in the table, sorted, so that every part of a table gets the same labels.
             ids: the images wanted, in order, such as one part of a split, with or without their endings. None: all in
                 the table, in order of their first row. Rows of other images are not checked.
-            transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
-            unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
-                warns of their number, which is in `dropped`.
             on_error: "raise" refuses the table at the first image that cannot be used. "skip" leaves such images out
                 (never single objects), warns of their number, and lists the reasons in `skipped`; for that it decodes
                 every image once. A table that is damaged as a whole (columns missing, a row of another length,
                 not UTF-8) is always refused.
-            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
-                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
-                number, which is in `clipped` and `left_out`; what is left out is taught as background.
-            max_pixels: the largest image to accept.
-            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
-                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
+            transform, unknown, bad_boxes, max_pixels, exif: as for `VOCDataset`.
 
         Raises:
             DataError: something in the table or folder cannot be used: the message says what, where, and what to do.
