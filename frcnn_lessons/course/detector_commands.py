@@ -102,9 +102,9 @@ def evaluate(
         reading = runs.Reading(images, skip_bad, bad_boxes, background, exif, not zero_based)
         opened = runs.open_checked(data, reading, say)
         scores = detect_command.score(detector, opened, split, find_device(device), threshold)
+        typer.echo(detect_command.report(scores))
         if json is not None:
             runs.write_json(json, scores)
-        typer.echo(detect_command.report(scores))
 
 
 def detect(
