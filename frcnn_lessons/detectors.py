@@ -185,26 +185,33 @@ def torchvision_detector(
         image_mean=mean,
         image_std=std,
         rpn_anchor_generator=AnchorGenerator((rpn.sizes,), (rpn.ratios,)),
-        rpn_pre_nms_top_n_train=rpn.before_nms[0],
-        rpn_pre_nms_top_n_test=rpn.before_nms[1],
-        rpn_post_nms_top_n_train=rpn.after_nms[0],
-        rpn_post_nms_top_n_test=rpn.after_nms[1],
-        rpn_nms_thresh=rpn.nms_iou,
-        rpn_fg_iou_thresh=rpn.foreground_iou,
-        rpn_bg_iou_thresh=rpn.background_iou[1],
-        rpn_batch_size_per_image=rpn.regions,
-        rpn_positive_fraction=rpn.foreground_share,
         box_roi_pool=MultiScaleRoIAlign(["0"], head.pool_size, SAMPLING_RATIO),
         box_head=box_head,
         box_predictor=box_predictor,
-        box_score_thresh=head.score_threshold,
-        box_nms_thresh=head.nms_iou,
-        box_detections_per_img=head.detections,
-        box_fg_iou_thresh=head.foreground_iou,
-        box_bg_iou_thresh=head.background_iou[1],
-        box_batch_size_per_image=head.regions,
-        box_positive_fraction=head.foreground_share,
+        **torchvision_settings(rpn, head),
     )
+
+
+def torchvision_settings(rpn: RPNSettings, head: HeadSettings) -> dict[str, Any]:
+    """What torchvision's Faster R-CNN calls the settings of ours; of two in a tuple the first is for training."""
+    return {
+        "rpn_pre_nms_top_n_train": rpn.before_nms[0],
+        "rpn_pre_nms_top_n_test": rpn.before_nms[1],
+        "rpn_post_nms_top_n_train": rpn.after_nms[0],
+        "rpn_post_nms_top_n_test": rpn.after_nms[1],
+        "rpn_nms_thresh": rpn.nms_iou,
+        "rpn_fg_iou_thresh": rpn.foreground_iou,
+        "rpn_bg_iou_thresh": rpn.background_iou[1],
+        "rpn_batch_size_per_image": rpn.regions,
+        "rpn_positive_fraction": rpn.foreground_share,
+        "box_score_thresh": head.score_threshold,
+        "box_nms_thresh": head.nms_iou,
+        "box_detections_per_img": head.detections,
+        "box_fg_iou_thresh": head.foreground_iou,
+        "box_bg_iou_thresh": head.background_iou[1],
+        "box_batch_size_per_image": head.regions,
+        "box_positive_fraction": head.foreground_share,
+    }
 
 
 class _TorchvisionFasterRCNN(TorchvisionFasterRCNN):

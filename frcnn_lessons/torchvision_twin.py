@@ -18,6 +18,7 @@ from torchvision.models.detection.rpn import RPNHead as TorchvisionRPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import roi_align, roi_pool
 
+from frcnn_lessons.detectors import torchvision_settings
 from frcnn_lessons.fast_rcnn import SAMPLING_RATIO, HeadSettings
 from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.rpn import RPNSettings
@@ -94,24 +95,9 @@ def torchvision_twin(model: FasterRCNN, detect_only: bool = False) -> Torchvisio
         backbone,
         rpn_anchor_generator=anchor_generator,
         rpn_head=rpn_head,
-        rpn_pre_nms_top_n_train=r.before_nms[0],
-        rpn_pre_nms_top_n_test=r.before_nms[1],
-        rpn_post_nms_top_n_train=r.after_nms[0],
-        rpn_post_nms_top_n_test=r.after_nms[1],
-        rpn_nms_thresh=r.nms_iou,
-        rpn_fg_iou_thresh=r.foreground_iou,
-        rpn_bg_iou_thresh=r.background_iou[1],
-        rpn_batch_size_per_image=r.regions,
-        rpn_positive_fraction=r.foreground_share,
         box_head=box_head,
         box_predictor=box_predictor,
-        box_score_thresh=h.score_threshold,
-        box_nms_thresh=h.nms_iou,
-        box_detections_per_img=h.detections,
-        box_fg_iou_thresh=h.foreground_iou,
-        box_bg_iou_thresh=h.background_iou[1],
-        box_batch_size_per_image=h.regions,
-        box_positive_fraction=h.foreground_share,
+        **torchvision_settings(r, h),
     )
     theirs.rpn.min_size = r.min_size
     theirs.roi_heads.box_roi_pool = _Pool(h, 1 / backbone.stride)

@@ -1,5 +1,6 @@
 """The command as a student, a teacher and a CI machine call it."""
 
+import io
 import json
 import os
 import signal
@@ -139,6 +140,15 @@ def test_help_and_doctor_need_no_heavy_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "none"
+
+
+def test_a_name_that_the_terminal_cannot_show_is_shown_by_its_numbers(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["frcnn-lessons", "data", "check", "日\udce4"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert b"\\u65e5\\udce4: there is no such file or folder" in terminal.buffer.getvalue()
 
 
 @pytest.mark.slow

@@ -92,6 +92,19 @@ def test_ids_may_be_text_in_one_list_and_numbers_in_the_other_and_sides_may_be_t
     assert [read(root).annotation(i)["boxes"].tolist() for i in range(3)] == before
 
 
+def test_an_annotation_may_name_the_file_of_its_image_and_a_class_may_be_called_0(root):
+    before = [read(root).annotation(i)["boxes"].tolist() for i in range(3)]
+
+    def edit(data):
+        data["categories"][1]["name"] = 0
+        for one in data["annotations"]:
+            one["file_name"] = "a.jpg"
+
+    change(root, edit)
+    assert read(root).classes == ("0", "truck")
+    assert [read(root).annotation(i)["boxes"].tolist() for i in range(3)] == before
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_the_encoding_is_found(root, encoding):
     text = json.dumps(content() | {"info": {"description": "Straßen"}}, ensure_ascii=False)
@@ -192,6 +205,7 @@ BAD = {
     "size in words": (lambda data: data["images"][0].update(width="wide"), ["(a.jpg): width is 'wide'"]),
     "image missing": (lambda data: data["images"][0].update(file_name="z.jpg"), ["does not hold z.jpg"]),
     "no file name": (lambda data: data["images"][0].pop("file_name"), ["image 9 has the file_name None"]),
+    "a width of 400 digits": (lambda data: data["images"][1].update(width=10**400), ["image 4", "is not a number"]),
     "one file twice": (lambda data: data["images"][1].update(file_name="a.jpg"), ["image 4 has the file a.jpg, as"]),
 }  # fmt: skip
 BAD_FILES = {

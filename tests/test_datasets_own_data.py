@@ -1,7 +1,9 @@
 """What `open_data` promises: it knows the layouts of the tools, and gives the same classes in all parts. Lesson 12."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -145,6 +147,8 @@ def test_the_lists_of_cvat_are_splits_by_their_names(tmp_path):
     lists(tmp_path, Train=["a"], Validation=["b"], Test=["c"])
     parts = {name: part.ids for name, part in open_data(tmp_path).splits.items()}
     assert parts == {"train": ("a",), "val": ("b",), "test": ("c",)}
+    (tmp_path / "ImageSets" / "Main" / "Train.txt").rename(tmp_path / "ImageSets" / "Main" / "TRAIN.TXT")
+    assert open_data(tmp_path).splits["train"].ids == ("a",)
     lists(tmp_path, val=["c"])  # beside "Validation", which says less plainly what it is
     assert open_data(tmp_path).splits["val"].ids == ("c",)
 
@@ -215,6 +219,24 @@ def test_a_table_or_file_is_named_with_its_folder_of_images(tmp_path):
     assert open_data(str(tmp_path / "df.csv"), images=tmp_path / "elsewhere").kind == "Open Images"
 
 
+def test_a_table_with_tabs_is_found(tmp_path):
+    table(tmp_path)
+    path = (tmp_path / "df.csv").rename(tmp_path / "df.tsv")
+    path.write_text(path.read_text().replace(",", "\t"))
+    assert open_data(tmp_path).kind == "Open Images"
+
+
+def test_the_folder_that_was_named_is_the_one_that_is_said_to_be_no_data_set(tmp_path):
+    photograph(tmp_path / "images" / "a.jpg")
+    with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path))}: this is no data set"):
+        open_data(tmp_path)
+
+
+def test_two_classes_that_are_most_likely_one_are_said(tmp_path):
+    fill(tmp_path, tmp_path, {"a": [BUS], "b": [replace(BUS, name="Bus")], "c": [CAR]})
+    assert open_data(tmp_path).notes == ["'Bus' and 'bus' are two classes; if they are one, write it in one way"]
+
+
 def test_a_tenth_is_held_back_by_the_seed(tmp_path):
     fill(tmp_path, tmp_path, {f"{k:02}": [BUS] for k in range(20)})
     parts = [open_data(tmp_path, seed=seed).splits for seed in (0, 0, 1)]
@@ -226,6 +248,7 @@ def test_a_tenth_is_held_back_by_the_seed(tmp_path):
 def test_images_without_xml_are_background_when_asked(tmp_path):
     fill(tmp_path / "JPEGImages", tmp_path / "Annotations", {"a": [BUS], "b": [BUS]})
     photograph(tmp_path / "JPEGImages" / "empty.jpg")
+    (tmp_path / "JPEGImages" / "folder.jpg").mkdir()
     # An annotation may name an image of another name: that one is no background.
     (tmp_path / "JPEGImages" / "b.jpg").rename(tmp_path / "JPEGImages" / "photo 7.jpg")
     path = tmp_path / "Annotations" / "b.xml"
@@ -276,6 +299,8 @@ def test_bad_boxes_are_clipped_or_dropped_when_asked_and_counted(tmp_path):
     [
         (lambda root: (root / "ImageSets").mkdir(), "no data set that the course knows"),
         (lambda root: (root / "data.zip").write_bytes(b"PK"), "unpack it"),
+        (lambda root: (root / "a.json.gz").write_bytes(b"\x1f\x8b"), "unpack it"),
+        (lambda root: [(root / name).write_text("{}") for name in ("a.json", "b.json")], "no data set that the course"),
         (lambda root: (root / "notes.docx").write_bytes(b"PK"), "no COCO JSON"),
         (lambda root: [(root / name).write_text("x") for name in ("a.csv", "b.csv")], "both for 'train'"),
         (lambda root: (root / "a.json").write_text('{"images": [{"file_name": "\\x"}]}'), "not readable JSON"),

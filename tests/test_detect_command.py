@@ -101,6 +101,8 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     (folder / "b.jpg").write_bytes(whole)
     Image.fromarray(pixels).convert("L").save(folder / "c.png")
     (folder / "notes.txt").write_text("no image")
+    (folder / "._b.jpg").write_text("what macOS leaves beside b.jpg")
+    (folder / "d.jpg").mkdir()
     result = call("detect", "any.pth", folder, tmp_path / "none.jpg", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "a.jpg: the image cannot be read" in result.output

@@ -227,7 +227,7 @@ def test_exif_is_applied_or_ignored_when_asked(orientation, tmp_path):
 
 def test_the_refusal_of_a_turned_image_names_the_choice(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encoded(RGB, exif=exif(6)))
-    with pytest.raises(DataError, match=r"exif='apply' if .* exif='ignore' if "):
+    with pytest.raises(DataError, match=r"exif='apply' \(--exif apply\) if .* exif='ignore' if "):
         check_image(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="exif must be 'refuse', 'apply' or 'ignore', not 'turn'"):
         read_image(tmp_path / "a.jpg", exif="turn")

@@ -148,6 +148,9 @@ def test_one_file_in_the_right_field(client):
     assert client.post("/tag", files=[("file", ("a", data)), ("other", ("b", data))]).status_code == 400
     assert client.post("/tag", data={"file": "text, no file"}).status_code == 415  # not multipart
     assert client.post("/tag").status_code == 415
+    shouted = client.build_request("POST", "/tag", files={"file": ("a", data)})
+    shouted.headers["content-type"] = shouted.headers["content-type"].replace("multipart", "MULTIPART")
+    assert client.send(shouted).status_code == 200
     assert client.post("/tag", content=data, headers={"content-type": "image/png"}).status_code == 415
     broken = client.post("/tag", content=b"--x\r\n", headers={"content-type": "multipart/form-data; boundary=y"})
     assert broken.status_code == 400
@@ -180,6 +183,26 @@ def test_an_upload_without_a_length_is_cut_off_at_the_limit(address):
     except httpx.WriteError:
         pass  # the connection was closed in the middle
     assert sent < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "status"),
+    [
+        ("", "image/jpeg", 415),
+        ("?limit=0", "multipart/form-data; boundary=x", 422),
+        ("", "multipart/form-data; boundary=x", 400),
+    ],
+)
+def test_a_refusal_is_heard_by_one_that_is_still_sending(address, question, kind, status):
+    host, port = address.removeprefix("http://").split(":")
+    fields = 34_000 * b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n'  # 2 MB
+    head = f"POST /tag{question} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\nconnection: close\r\n"
+    with socket.create_connection((host, int(port))) as sending:
+        sending.sendall(f"{head}content-length: {len(fields)}\r\n\r\n".encode() + fields[:1000])
+        time.sleep(0.5)  # by then the answer is known
+        sending.sendall(fields[1000:])
+        sending.settimeout(15)
+        assert f" {status} ".encode() in sending.recv(1000)
 
 
 def test_a_slow_client_is_not_waited_for(address):
@@ -317,4 +340,6 @@ def test_another_name_than_this_machines_is_refused(client):
 
 def test_what_is_not_there_and_not_allowed(client):
     assert client.get("/tag").status_code == 405
+    for path in ("/", "/health"):
+        assert (client.head(path).status_code, client.head(path).content) == (200, b"")
     assert client.get("/../secret").status_code == 404

@@ -223,6 +223,29 @@ def test_a_folder_in_use_is_left_alone(photographs, tmp_path):
     assert "is a file" in result.output
 
 
+@pytest.mark.parametrize("text", ["", "3", "[]", '{"options": 3, "data": {}}', '{"options": {"a": 1}, "data": {}}'])
+def test_what_a_run_remembers_may_be_damaged(photographs, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(text)
+    result = train(photographs, tmp_path / "out", "--resume")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "run.json" in result.stderr
+    assert "name another --out" in result.stderr
+
+
+def test_losses_are_drawn_only_where_the_packages_of_the_lessons_are_installed(tmp_path, monkeypatch):
+    said = []
+    setting = train_command.Setting(tmp_path, torch.device("cpu"), 0, said.append)
+    train_command._write_history(setting, {"steps": {"total": [2.0, 1.0]}})
+    assert {path.name for path in tmp_path.iterdir()} == {"history.json", "losses.png"}
+    assert said == []
+    monkeypatch.delitem(sys.modules, "frcnn_lessons.plots")
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    train_command._write_history(setting, {"steps": {"total": [2.0, 1.0]}}, ".more")
+    assert {path.name for path in tmp_path.iterdir()} == {"history.json", "losses.png", "history.more.json"}
+    assert said == ["losses.more.png is not drawn, as ipywidgets is not installed; history.more.json is written"]
+
+
 @pytest.mark.slow
 def test_other_options_and_other_data_are_refused(photographs, trained, tmp_path):
     assert "holds a training already; go on with --resume" in train(photographs, trained).output

@@ -63,9 +63,7 @@ def test_marks_count_in_the_list_of_one_class(tmp_path):
 def test_a_mark_in_another_list_is_part_of_a_name_that_is_missing(tmp_path):
     root = folder(tmp_path, "a", "b")
     image_set(root, "train", "a -1\nb\n")
-    with pytest.raises(
-        DataError, match=r"line 1 is 'a -1', and there is no such annotation; a mark such as -1 belongs"
-    ):
+    with pytest.raises(DataError, match=r"line 1 is 'a -1', and there is no such annotation; leave 'a' alone on it"):
         VOCDataset(root, "train")
     image_set(root, "train", "z -1\nb\n")
     with pytest.raises(DataError, match=r"z -1\.xml: image set 'train' names this file, but it is missing"):
@@ -218,6 +216,23 @@ def test_links_to_images_and_folders_are_followed(tmp_path):
 # --- tags --------------------------------------------------------------------------------------------------------
 
 
+def test_an_object_inside_another_is_refused_and_not_lost(tmp_path):
+    root = folder(tmp_path, "a", "b")
+    rewrite(root, r"(?s)(<object>.*)</object>", r"\1<part>\1</object></part></object>")
+    with pytest.raises(DataError, match=r"a\.xml: object 1 \(car\) has another <object> inside; put it beside"):
+        VOCDataset(root, None)
+
+
+@pytest.mark.parametrize("options", [{}, {"one_based": False}, {"bad_boxes": "clip"}])
+def test_relative_boxes_are_refused_and_not_taken_for_a_few_pixels(tmp_path, options):
+    root = folder(tmp_path, "a")
+    rewrite(
+        root, r"(?s)<bndbox>.*</bndbox>", "<bndbox><xmin>.1</xmin><ymin>0</ymin><xmax>.5</xmax><ymax>1</ymax></bndbox>"
+    )
+    with pytest.raises(DataError, match=r"lies between 0 and 1, but VOC's boxes are in pixels; multiply it by"):
+        VOCDataset(root, None, **options)
+
+
 def test_tags_in_capitals_are_tags(tmp_path):
     root = folder(tmp_path, "a")
     rewrite(root, "<(/?)(object|bndbox|difficult|name|xmin|annotation|size)>", lambda m: f"<{m[1]}{m[2].title()}>")
@@ -230,6 +245,14 @@ def test_objects_inside_one_more_element_are_objects(tmp_path, around):
     root = folder(tmp_path, "a")
     rewrite(root, r"(?s)(<object>.*</object>)", rf"<{around}>\1</{around}>")
     assert len(VOCDataset(root, None)[0].boxes) == 1
+
+
+@pytest.mark.parametrize("line", ["a car", "a 1 car", "JPEGImages/a.jpg Annotations/a.xml"])
+def test_a_second_column_is_refused_by_its_line(tmp_path, line):
+    root = folder(tmp_path, "a", "b")
+    image_set(root, "train", f"b\n{line}\n")
+    with pytest.raises(DataError, match=rf"line 2 is '{line}', and there is no such annotation; leave .* alone on it"):
+        VOCDataset(root, "train")
 
 
 @pytest.mark.parametrize(

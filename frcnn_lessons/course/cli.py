@@ -4,6 +4,7 @@ the exercises.
 Nothing heavy is imported before a command needs it, so that `doctor` can report what is missing.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -179,6 +180,9 @@ def _end(failures: str) -> None:
 
 def main() -> None:
     """Run the command; one that misses a package says which extra brings it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # for names of files and classes that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ModuleNotFoundError as error:

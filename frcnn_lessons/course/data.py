@@ -1,11 +1,16 @@
 """The commands `frcnn-lessons data`: look at a data set, fetch PASCAL VOC 2007. Lesson 12."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from frcnn_lessons.files import data_folder, written_whole
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # How data are read; `train` and `evaluate` have these options too.
 BadBoxes = Annotated[
@@ -34,14 +39,15 @@ def check(
     """Say what a data set is, how much it holds, and all that is wrong with it. Exit code 1 when something is."""
     from frcnn_lessons.datasets.report import check_data
 
-    report = check_data(
-        path, images=images, bad_boxes=bad_boxes, background=background, exif=exif, one_based=not zero_based
-    )
+    with sentences():
+        report = check_data(
+            path, images=images, bad_boxes=bad_boxes, background=background, exif=exif, one_based=not zero_based
+        )
     typer.echo(str(report))
     if html is not None:
         try:
             with written_whole(html) as temporary:
-                temporary.write_text(report.as_html(), encoding="utf-8")
+                temporary.write_text(report.as_html(), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             typer.echo(f"{html}: the page cannot be written ({error.strerror}); name another file", err=True)
             raise typer.Exit(1) from None
@@ -67,3 +73,25 @@ def voc2007(
     except KeyboardInterrupt:
         typer.echo("stopped; run the command again to go on", err=True)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def sentences(stopped: str = "stopped") -> Iterator[None]:
+    """Leave with a sentence where something is wrong that a user can mend.
+
+    Args:
+        stopped: what to say after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\n{stopped}", err=True)
+        raise typer.Exit(130) from None
+    except OSError as error:
+        remedy = "; make room, then go on with --resume" if error.errno in DISK_FULL else ""
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"{where}{error.strerror or error}{remedy}", err=True)
+        raise typer.Exit(1) from None
+    except (ValueError, FloatingPointError) as error:  # DataError, CheckpointError and RunError are ValueErrors
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

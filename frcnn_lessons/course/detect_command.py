@@ -185,7 +185,8 @@ def detect(
 def _images(given: Iterable[Path]) -> Iterable[Path]:
     for path in given:
         if path.is_dir():
-            yield from sorted(inside for inside in path.rglob("*") if inside.suffix in IMAGE_ENDINGS)
+            inside = sorted(one for one in path.rglob("*") if one.suffix in IMAGE_ENDINGS and one.is_file())
+            yield from (one for one in inside if not one.name.startswith("."))  # as macOS leaves beside each
         else:
             yield path
 

@@ -4,21 +4,16 @@ Here are their options and what they answer when something is wrong: a sentence,
 done, 130 for Ctrl-C). The work is in `train_command` and `detect_command`, which are loaded when they are needed.
 """
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frcnn_lessons.course.data import Background, BadBoxes, Exif, ZeroBased
+from frcnn_lessons.course.data import Background, BadBoxes, Exif, ZeroBased, sentences
 
 if TYPE_CHECKING:
     import torch
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Data = Annotated[Path, typer.Argument(help="A VOC folder, an Open Images table (df.csv) or a COCO file.")]
 Images = Annotated[Path | None, typer.Option(help="Where the images of a table or a COCO file are.")]
@@ -107,9 +102,9 @@ def evaluate(
         reading = runs.Reading(images, skip_bad, bad_boxes, background, exif, not zero_based)
         opened = runs.open_checked(data, reading, say)
         scores = detect_command.score(detector, opened, split, find_device(device), threshold)
+        typer.echo(detect_command.report(scores))
         if json is not None:
             runs.write_json(json, scores)
-        typer.echo(detect_command.report(scores))
 
 
 def detect(
@@ -136,28 +131,6 @@ def detect(
     if bad:
         typer.echo(f"{bad} could not be read", err=True)
         raise typer.Exit(1)
-
-
-@contextmanager
-def sentences(stopped: str = "stopped") -> Iterator[None]:
-    """Leave with a sentence where something is wrong that a user can mend.
-
-    Args:
-        stopped: what to say after Ctrl-C.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"\n{stopped}", err=True)
-        raise typer.Exit(130) from None
-    except OSError as error:
-        remedy = "; make room, then go on with --resume" if error.errno in DISK_FULL else ""
-        where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"{where}{error.strerror or error}{remedy}", err=True)
-        raise typer.Exit(1) from None
-    except (ValueError, FloatingPointError) as error:  # DataError, CheckpointError and RunError are ValueErrors
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
 
 
 def say(sentence: str) -> None:

@@ -79,7 +79,7 @@ def asked_before(folder: Path, resume: bool) -> dict[str, Any] | None:
         raise RunError(f"{folder} holds a training already; go on with --resume, or name another --out")
     path = folder / "run.json"
     asked = read_json(path)
-    if not asked.keys() >= {"options", "data"}:
+    if not isinstance(asked, dict) or not all(isinstance(asked.get(part), dict) for part in ("options", "data")):
         raise RunError(f"{path} is damaged; name another --out")
     return asked
 

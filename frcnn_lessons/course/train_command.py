@@ -75,8 +75,12 @@ class Options:
     seed: Whole
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
-        check_settings(self)
+        """Refuse what is out of range, by the names of the command's options."""
+        try:
+            check_settings(self)
+        except ValueError as error:
+            name, _, rest = str(error).partition(" ")
+            raise RunError(f"--{name.replace('_', '-')} {rest}") from None
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,13 @@ def complete(given: dict[str, Any], before: dict[str, Any] | None) -> Options:
     """
     given = {name: value for name, value in given.items() if value is not None}
     if before is not None:
-        return Options(**{**before, **given})
+        try:
+            return Options(**{**before, **given})
+        except TypeError:
+            raise RunError("run.json was written by another version of the course; name another --out") from None
     name = given.get("recipe", "own")
     if name not in RECIPES:
-        raise RunError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}")
+        raise RunError(f"--recipe must be one of {', '.join(RECIPES)}; got {name!r}")
     recipe = RECIPES[name]
     values: dict[str, Any] = {"recipe": "own", "pretrained": True, "seed": 0}
     values |= {name: getattr(recipe, name) for name in ("detector", "backbone", "short_side", "batch_size")}
@@ -273,7 +280,7 @@ def _epochs(
         best = not any(score is not None and score > ap50 for score in scores[:-1])
         if best:
             save_detector(folder / "best.pth", model)
-        _write_history(folder, whole)
+        _write_history(setting, whole)
         for path in folder.glob("training.*.pth"):
             if path != leg.state:
                 path.unlink()  # of a leg that is finished: Epoch.N.pth has its weights
@@ -327,15 +334,18 @@ def _joined(earlier: dict[str, Any], history: History) -> dict[str, Any]:
     }
 
 
-def _write_history(folder: Path, history: dict[str, Any], name: str = "") -> None:
-    """Write `history.json` and `losses.png`."""
+def _write_history(setting: Setting, history: dict[str, Any], name: str = "") -> None:
+    """Write `history.json` and, where the packages of the lessons are installed, `losses.png`."""
     from matplotlib import pyplot as plt
 
-    from frcnn_lessons.plots import loss_curves  # here, since it needs what the lessons need
-
-    runs.write_json(folder / f"history{name}.json", history)
+    runs.write_json(setting.folder / f"history{name}.json", history)
+    try:
+        from frcnn_lessons.plots import loss_curves
+    except ModuleNotFoundError as error:
+        setting.say(f"losses{name}.png is not drawn, as {error.name} is not installed; history{name}.json is written")
+        return
     figure = loss_curves(history["steps"])
-    with written_whole(folder / f"losses{name}.png") as temporary:
+    with written_whole(setting.folder / f"losses{name}.png") as temporary:
         figure.savefig(temporary, dpi=100, bbox_inches="tight")
     plt.close(figure)
 
@@ -355,7 +365,7 @@ def _four_steps(
     val = batches(data.splits["val"], options.batch_size, workers=setting.workers)
 
     def after_stage(stage: int, _: nn.Module, history: History) -> None:
-        _write_history(setting.folder, asdict(history), f".step_{stage}")
+        _write_history(setting, asdict(history), f".step_{stage}")
         setting.say(f"step {stage} of 4: loss {history.train['total'][-1]:.3f}")
 
     four_step(
@@ -395,7 +405,7 @@ def _stages(data: OwnData, description: Description, options: Options, setting: 
     losses = (fine_tune if r_cnn else fine_tune_pyramid)(
         model.network, images, regions, steps, options.learning_rate, generator=draw
     )
-    _write_history(setting.folder, {"steps": {"total": losses}})
+    _write_history(setting, {"steps": {"total": losses}})
     setting.say(f"fine-tuned: loss {losses[-1]:.3f}; now the SVMs and the boxes")
     features = [describe(model.network, image, r.boxes) for image, r in zip(images, regions, strict=True)]
     model.svms = train_svms(features, regions, generator=draw).layer

@@ -28,6 +28,7 @@ from frcnn_lessons.datasets.reading import (
     attempt,
     check_options,
     file_inside,
+    folder_of_images,
     number,
     read_flag,
     record,
@@ -76,19 +77,11 @@ class COCODataset(AnnotatedImages):
             image_folder: holds each `file_name`, or what remains of it without the folders that lead to it.
             classes: names in the order of their labels, 1..C. None: those of the categories in the order of their ids,
                 but for a mere heading: without a box, and `supercategory` of another.
-            transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
-            unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
-                warns of their number, which is in `dropped`.
             on_error: "raise" refuses the file at the first image that cannot be used, or the first annotation of an
                 image that it does not list. "skip" leaves such images out (never single objects), warns of their
                 number, and lists the reasons in `skipped`; for that it decodes every image once. A file that is damaged
                 as a whole (no JSON, a list missing) is always refused.
-            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
-                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
-                number, which is in `clipped` and `left_out`; what is left out is taught as background.
-            max_pixels: the largest image to accept.
-            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
-                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
+            transform, unknown, bad_boxes, max_pixels, exif: as for `VOCDataset`.
 
         Raises:
             DataError: something in the file or folder cannot be used: the message says what, where, and what to do.
@@ -96,9 +89,7 @@ class COCODataset(AnnotatedImages):
         """
         options = Options(unknown, on_error, bad_boxes, max_pixels, exif)
         check_options(classes, options)
-        json_path, image_folder = user_path(json_path), user_path(image_folder)
-        if not image_folder.is_dir():
-            raise DataError(f"{image_folder}: there is no such folder of images; check the path")
+        json_path, image_folder = user_path(json_path), folder_of_images(image_folder)
         content = _Content(json_path)
         if classes is None:
             classes = content.classes()
@@ -150,7 +141,8 @@ class _Content:
         lists = self._lists()
         self.images = self._by_id(lists["images"], "image")
         categories = self._by_id(lists["categories"], "category")
-        self.categories = {key: " ".join(str(categories[key].get("name") or "").split()) for key in _sorted(categories)}
+        names = {key: categories[key].get("name") for key in _sorted(categories)}
+        self.categories = {key: "" if name is None else " ".join(str(name).split()) for key, name in names.items()}
         if nameless := [key for key, name in self.categories.items() if not name]:
             raise DataError(f"{path}: category {nameless[0]} has no name; give it one")
         self._headings = {
@@ -245,14 +237,11 @@ class _Content:
         return content
 
     def _keep(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        if "file_name" in entry or ("bbox" not in entry and "image_id" not in entry):
-            return entry  # an image, a category, or what else there is
+        is_image = "file_name" in entry and "category_id" not in entry
+        if is_image or ("bbox" not in entry and "image_id" not in entry):
+            return entry  # or a category, or what else there is
         box = entry.get("bbox")
-        if (
-            isinstance(box, list)
-            and len(box) == 4
-            and all(type(side) in (int, float) and abs(side) < 1e9 for side in box)
-        ):
+        if isinstance(box, list) and len(box) == 4 and all(map(_is_plain, box)):
             self._boxes.extend(box)
         else:
             self._boxes.extend([math.nan] * 4)
@@ -293,7 +282,7 @@ class _Content:
     def _refuse_corners(self, owners: np.ndarray) -> None:
         """Refuse a file whose boxes fit their images as corners only; `owners` is the place of each box's image."""
         sides = [[entry.get(name) for name in ("width", "height")] for entry in self.images.values()]
-        known = [[side if type(side) in (int, float) else math.nan for side in both] for both in sides]
+        known = [[side if _is_plain(side) else math.nan for side in both] for both in sides]
         limits = np.array([*known, [math.nan] * 2], dtype=float)[owners]  # (N, 2)
         boxes = np.frombuffer(self._boxes).reshape(-1, 4) if self._boxes else np.ones((0, 4))
         sure = ~np.isnan(limits).any(axis=1) & ~np.isnan(boxes).any(axis=1)
@@ -304,6 +293,11 @@ class _Content:
                 f"{self.path}: {beyond.sum()} of {len(low)} boxes reach beyond their images, but all fit as corners "
                 "(x1, y1, x2, y2), and COCO's are x, y, width and height; convert them"
             )
+
+
+def _is_plain(side: Any) -> bool:
+    """Whether it is a number that a column can hold: JSON has such of any size, and Python's reader knows NaN."""
+    return type(side) in (int, float) and abs(side) < 1e9
 
 
 def _key(value: Any) -> str:

@@ -149,7 +149,7 @@ def _check_header(path: Path, image: ImageFile.ImageFile, max_pixels: int, exif:
     if width * height > max_pixels:
         raise DataError(
             f"{path}: {width} x {height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
-            "make the image smaller, or pass a larger max_pixels",
+            "make the image smaller",
             "image too large",
         )
     # Pillow opens a 16-bit colour PNG as "RGB" and drops half of each number; only the raw mode tells.
@@ -164,7 +164,8 @@ def _check_upright(path: Path, image: Image.Image, exif: str) -> None:
         raise DataError(
             f"{path}: EXIF orientation {orientation} says that the image is to be turned, so nobody can tell where its "
             "boxes belong; turn the pixels (PIL.ImageOps.exif_transpose), save it, and look at its boxes, or pass "
-            "exif='apply' if they were drawn on the turned picture, exif='ignore' if on the pixels as they are stored",
+            "exif='apply' (--exif apply) if they were drawn on the turned picture, exif='ignore' if on the pixels as "
+            "they are stored",
             "EXIF says to turn it",
         )
 

@@ -31,6 +31,7 @@ from frcnn_lessons.datasets.reading import (
     check_options,
     check_span,
     file_inside,
+    folder_of_images,
     image_inside,
     number,
     read_flag,
@@ -88,19 +89,11 @@ class OpenImagesDataset(AnnotatedImages):
                 None: all in the table, sorted, so that every part of a table gets the same labels.
             ids: the images wanted, in order, such as one part of a split, with or without their endings. None: all in
                 the table, in order of their first row. Rows of other images are not checked.
-            transform: applied to each Sample before it is given, such as one of `torchvision.transforms.v2`.
-            unknown: "raise" refuses an object of a class that is not in `classes`; "drop" leaves such objects out and
-                warns of their number, which is in `dropped`.
             on_error: "raise" refuses the table at the first image that cannot be used. "skip" leaves such images out
                 (never single objects), warns of their number, and lists the reasons in `skipped`; for that it decodes
                 every image once. A table that is damaged as a whole (columns missing, a row of another length,
                 not UTF-8) is always refused.
-            bad_boxes: "raise" refuses a box that has no area, reaches beyond its image or is there twice; "clip" cuts
-                it at the border and leaves out what then has no area; "drop" leaves such objects out. Both warn of the
-                number, which is in `clipped` and `left_out`; what is left out is taught as background.
-            max_pixels: the largest image to accept.
-            exif: "refuse" refuses an image that its EXIF says to turn; "apply" turns it, so its boxes belong to the
-                picture as a person sees it; "ignore" leaves it as stored, so they belong to the pixels in the file.
+            transform, unknown, bad_boxes, max_pixels, exif: as for `VOCDataset`.
 
         Raises:
             DataError: something in the table or folder cannot be used: the message says what, where, and what to do.
@@ -108,9 +101,7 @@ class OpenImagesDataset(AnnotatedImages):
         """
         options = Options(unknown, on_error, bad_boxes, max_pixels, exif)
         check_options(classes, options)
-        csv_path, image_folder = user_path(csv_path), user_path(image_folder)
-        if not image_folder.is_dir():
-            raise DataError(f"{image_folder}: there is no such folder of images; check the path")
+        csv_path, image_folder = user_path(csv_path), folder_of_images(image_folder)
         table = _Table(csv_path)
         ids = list(table.images) if ids is None else [_as_in_table(image_id, table.images) for image_id in ids]
         if len(set(ids)) < len(ids):
@@ -134,7 +125,7 @@ class OpenImagesDataset(AnnotatedImages):
             if path is None:
                 raise DataError(
                     f"{where}: the image {image_id} is missing, {image_folder} holds no such .jpg, .jpeg or .png; "
-                    "add it, or name the images to read with ids",
+                    "add it, or remove its rows",
                     "image missing",
                 )
             size = check_image(path, max_pixels, exif=exif)

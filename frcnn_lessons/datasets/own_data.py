@@ -100,7 +100,7 @@ def open_data(
     splits = {split: dataset.with_classes(classes) for split, dataset in read.items()}
     if len(splits) == 1:
         splits = _by_folder(splits["train"])
-    notes += _shared(splits)
+    notes += _shared(splits) + _alike(classes)
     if "val" not in splits:
         if len(splits["train"]) == 1:
             notes.append("of a single image, train and val are the same; its scores say nothing of other images")
@@ -116,6 +116,15 @@ def _shared(splits: dict[str, AnnotatedImages]) -> list[str]:
         f"images in both {one} and {two}: {len(both)}, such as {min(both)}; take them out of one"
         for (one, two), both in common.items()
         if both
+    ]
+
+
+def _alike(classes: tuple[str, ...]) -> list[str]:
+    """A sentence for each two classes that are most likely meant to be one."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.casefold(), name), name) for name in classes]
+    return [
+        f"{one!r} and {two!r} are two classes; if they are one, write it in one way" for one, two in pairs if one != two
     ]
 
 
@@ -167,8 +176,10 @@ def _with_val(splits: dict[str, AnnotatedImages], seed: int) -> dict[str, Annota
     return splits | {"train": train.part(sorted(kept.tolist())), "val": train.part(sorted(order[:held].tolist()))}
 
 
-def _parts(path: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str, list[Part]]:
-    """What kind of data lies at `path`, and what reads each of its parts."""
+def _parts(
+    path: Path, images: Path | None, of_voc: dict[str, Any], asked: Path | None = None
+) -> tuple[str, list[Part]]:
+    """What kind of data lies at `path`, below the folder that was `asked` for, and what reads each of its parts."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; check the path")
     if path.is_file():
@@ -183,10 +194,10 @@ def _parts(path: Path, images: Path | None, of_voc: dict[str, Any]) -> tuple[str
     found = _parts_of_folder(path, images, of_voc)
     below = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))]
     if found is None and len(below) == 1:  # what an archive was unpacked to
-        return _parts(below[0], images, of_voc)
+        return _parts(below[0], images, of_voc, asked or path)
     if found is None:
         raise DataError(
-            f"{path}: this is no data set that the course knows; there must be a VOC folder (Annotations and "
+            f"{asked or path}: this is no data set that the course knows; there must be a VOC folder (Annotations and "
             "JPEGImages, or images and XML together), a COCO JSON or an Open Images CSV, each with a folder of images"
         )
     return found
@@ -201,10 +212,17 @@ def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) 
             (split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()
         ]
     for pattern in ("*.json", "[Aa]nnotations/*.json"):
-        if files := [path for path in sorted(folder.glob(pattern)) if _may_hold_boxes(path)]:
-            files = [path for path in files if _has_lists(path)] or files  # some tools write a JSON an image
+        files = [path for path in sorted(folder.glob(pattern)) if _may_hold_boxes(path)]
+        if len(files) > 1:
+            files = [path for path in files if _has_lists(path)]  # some tools write a JSON an image, of another kind
+        if files:
             return "COCO", _coco_parts(folder, files, images)
-    tables = [path for pattern in ("*.csv", "*.csv.gz") for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
+    tables = [
+        path
+        for pattern in ("*.csv", "*.csv.gz", "*.tsv")
+        for path in sorted(folder.glob(pattern))
+        if path.name[0] != "."
+    ]
     tables = [path for path in tables if "bbox" in path.name] or tables  # Open Images has others beside these
     return ("Open Images", _table_parts(folder, tables, images)) if tables else None
 
@@ -213,6 +231,8 @@ def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
     """As `_parts`, for a file."""
     if path.suffix.lower() == ".json":
         return "COCO", [("train", partial(COCODataset, path, images or _images_of_json(path.parent, path)))]
+    if path.name.lower().endswith(".json.gz"):
+        raise DataError(f"{path}: this file is packed; unpack it and name what comes out")
     if path.suffix.lower() in (".csv", ".gz", ".tsv", ".txt"):
         return "Open Images", _table_parts(path.parent, [path], images)
     if path.suffix.lower() in (".zip", ".tar", ".tgz", ".7z", ".rar"):
@@ -225,9 +245,11 @@ def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
 def _voc_sets(folder: Path) -> dict[str, str | None]:
     """The list of each split in `ImageSets/Main`; a single one of another name (CVAT's default) is what to train on."""
     lists = [
-        path for above in ("", "*/", "VOCdevkit/*/") for path in sorted(folder.glob(f"{above}ImageSets/Main/*.txt"))
+        path
+        for above in ("", "*/", "VOCdevkit/*/")
+        for path in sorted(folder.glob(f"{above}ImageSets/Main/*.[tT][xX][tT]"))
     ]
-    sets = {path.stem for path in lists if path.name[0] != "." and path.read_bytes().strip()}
+    sets = {path.stem for path in lists if path.name[0] != "." and path.is_file() and path.read_bytes().strip()}
     found: dict[str, str | None] = {}
     for name in sorted(sets, key=lambda name: (name not in SPLITS.values(), name)):  # "val" before "Validation"
         if split := SPLITS.get(name.lower()):
@@ -284,7 +306,8 @@ def _images_of_json(folder: Path, path: Path) -> Path:
     split = re.sub(r"^instances_|\.json$", "", path.name)
     places = [above / "images" / split, above / split, above / "images", path.parent, above, above / "data"]
     places = [place for place in places if place.is_dir()]
-    text = path.open(encoding="utf-8", errors="replace").read(2**20)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(2**20)
     names = re.findall(r'"file_name"\s*:\s*"((?:[^"\\]|\\.)*)"', text)[:20]
     for place in places:
         for name in names:

@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 
 from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
+from frcnn_lessons.files import user_path
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 NOTHING_LEFT = "no image is left"
@@ -467,6 +468,18 @@ def file_inside(folder: Path, name: str, where: str) -> Path | None:
         return next((one for one in forms if one.is_file()), None)
     except (OSError, RuntimeError):  # a name too long for the file system, a link to itself
         return None
+
+
+def folder_of_images(path: Path | str) -> Path:
+    """The folder that a table or a JSON file has its images in, as a person wrote it; it must be there.
+
+    Raises:
+        DataError: it is not.
+    """
+    folder = user_path(path)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder of images; check the path")
+    return folder
 
 
 def image_inside(folder: Path, image_id: str, where: str) -> Path | None:

@@ -266,7 +266,8 @@ def _images_without(
             continue
         *_, name = names_for(filename, IMAGE_ENDINGS)
         taken |= {name, same_name(str(Path(image_id).with_name(name.rpartition("/")[2] or "-")))}
-    found = (path for path in sorted(folder.rglob("*")) if path.suffix in IMAGE_ENDINGS and path.name[0] != ".")
+    there = (path for path in sorted(folder.rglob("*")) if path.suffix in IMAGE_ENDINGS and path.name[0] != ".")
+    found = (path for path in there if path.is_file())
     named = {same_name(path.relative_to(folder).with_suffix("").as_posix()): path for path in found}
     return {name: path for name, path in named.items() if name not in taken}
 
@@ -325,12 +326,13 @@ def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], cla
             continue
         # The whole line is a name, which may end in " 1"; only in the list of one class is "000005 -1" two things.
         name, keep = annotation(line) or line, True
+        first = mark[1] if mark else line.split()[0]
         if mark and not annotation(line) and is_of_one_class:
-            name, keep = annotation(mark[1]) or mark[1], mark[2] != "-1"
-        elif mark and not annotation(line) and annotation(mark[1]):
+            name, keep = annotation(first) or first, mark[2] != "-1"
+        elif not annotation(line) and annotation(first):
             raise DataError(
-                f"{path}: line {number_of_line} is {line!r}, and there is no such annotation; a mark such as {mark[2]} "
-                f"belongs into the list of one class, called for example car_{image_set}"
+                f"{path}: line {number_of_line} is {line!r}, and there is no such annotation; leave {first!r} alone on "
+                f"it (marks such as -1 belong into the list of one class, called for example car_{image_set})"
             )
         if same_name(name) in seen:
             raise DataError(f"{path}: line {number_of_line} names {name!r} a second time; remove one of the lines")
@@ -404,8 +406,16 @@ def _object(entry: ElementTree.Element, where: str, one_based: bool, unread: lis
     """One object, in pixels; `where` names it ("a.xml: object 2")."""
     name = _normal(_text(entry, "name", where))
     label = f"{where} ({name})"
+    if entry.find(".//object") is not None:
+        raise DataError(f"{label} has another <object> inside; put it beside this one", "object in an object")
     box_tag = _child(entry, "bndbox", label)
     corners = {tag: number(_text(box_tag, tag, label), f"{label}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")}
+    if max(corners.values()) <= 1 and any(0 < corner < 1 for corner in corners.values()):
+        raise DataError(
+            f"{label} lies between 0 and 1, but VOC's boxes are in pixels; multiply it by the width and height of the "
+            "image",
+            "not in pixels",
+        )
     first = 1 if one_based else 0
     box = (corners["xmin"] - first, corners["ymin"] - first, corners["xmax"], corners["ymax"])
     for tag in ("xmin", "ymin"):

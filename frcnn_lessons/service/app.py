@@ -175,7 +175,8 @@ def create_app(detector: Detector, limits: Limits | None = None, host: str = "12
         return JSONResponse({"detail": str(error)}, 503, {"retry-after": str(error.seconds)})
 
     @app.exception_handler(RequestValidationError)
-    async def not_valid(_request: Request, error: RequestValidationError) -> Response:
+    async def not_valid(request: Request, error: RequestValidationError) -> Response:
+        await hear_out(request, limits)
         first = error.errors()[0]
         return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg'][0].lower()}{first['msg'][1:]}"}, 422)
 
@@ -226,6 +227,8 @@ class WithHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and add to the head of its answer."""
+        if scope.get("method") == "HEAD":  # the head of what GET would be answered; the server leaves the rest out
+            scope = {**scope, "method": "GET"}
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -8,7 +8,6 @@ Lesson 13.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from fastapi import HTTPException, Request
 from jaxtyping import UInt8
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from frcnn_lessons.datasets import DataError
 from frcnn_lessons.datasets.images import read_pixels
@@ -61,18 +61,17 @@ async def receive_file(request: Request, limits: Limits) -> bytes:
     Raises:
         HTTPException: 400, 408, 413 or 415, with a sentence.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        await hear_out(request, limits)
         raise HTTPException(415, f"send the image as multipart/form-data, in a field named {FIELD!r}")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.upload_bytes:
-        # One that asks first (curl does) is answered before it sends; another has to be heard out for a moment, or it
-        # would see its connection break instead of the answer.
-        if "expect" not in request.headers:
-            await hear_out(request, limits)
+        await hear_out(request, limits)
         raise too_large(limits)
     # (Without the app, `form` raises what went wrong instead of an answer with words of its own.)
     scope = {name: value for name, value in request.scope.items() if name != "app"}
-    bounded = Request(scope, _bounded(request, limits))
+    body = _Body(request, limits)
+    bounded = Request(scope, body.receive)
     try:
         async with asyncio.timeout(limits.seconds), bounded.form(max_files=2, max_fields=8) as form:
             fields = form.multi_items()
@@ -85,7 +84,11 @@ async def receive_file(request: Request, limits: Limits) -> bytes:
         raise HTTPException(
             408, f"the upload did not come in within {limits.seconds:g} s; send it faster", {"connection": "close"}
         ) from None
+    except ClientDisconnect:
+        raise HTTPException(499, "the client has left") from None
     except MultiPartException as error:
+        if body.more:
+            await hear_out(request, limits)
         too_many = "Too many files" in error.message
         raise HTTPException(
             400, _about([], 2) if too_many else "the request is no well-formed multipart/form-data; send it whole"
@@ -111,26 +114,31 @@ class _TooLarge(Exception):
     """More bytes came than are allowed."""
 
 
-def _bounded(request: Request, limits: Limits) -> Callable[[], Awaitable[Any]]:
-    """The request's own `receive`, which stops at the limit whatever length the request had claimed."""
-    received = 0
+class _Body:
+    """What comes of a request; it stops at the limit, whatever length the request had claimed."""
 
-    async def receive() -> Any:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limits.upload_bytes:
+    def __init__(self, request: Request, limits: Limits) -> None:
+        self.request, self.limits = request, limits
+        self.received, self.more = 0, True
+
+    async def receive(self) -> Any:
+        """The next part, as `Request` asks for it."""
+        message = await self.request.receive()
+        self.received += len(message.get("body", b""))
+        self.more = message.get("more_body", False)
+        if self.received > self.limits.upload_bytes:
             raise _TooLarge
         return message
-
-    return receive
 
 
 async def hear_out(request: Request, limits: Limits) -> None:
     """Throw away what else is sent, for 2 seconds and as much again as is allowed, at most.
 
-    A client that is still sending when the connection closes sees it break, and not the answer.
+    A client that is still sending when the connection closes sees it break, and not the answer. One that asks first
+    (curl does) is answered before it sends.
     """
+    if "expect" in request.headers:
+        return
     thrown_away = 0
     try:
         async with asyncio.timeout(2):
@@ -159,4 +167,4 @@ def decode(data: bytes, limits: Limits) -> UInt8[np.ndarray, "H W 3"]:
         if isinstance(error.__cause__, MemoryError):  # that is no fault of the image
             raise error.__cause__ from None
         status = 413 if "pixels" in str(error) else 422
-        raise HTTPException(status, str(error).removesuffix(", or pass a larger max_pixels")) from None
+        raise HTTPException(status, str(error)) from None
