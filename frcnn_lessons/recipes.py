@@ -64,6 +64,7 @@ class Recipe:
         short_side, long_side: what images are resized to, in pixels.
         batch_size: images a step, for which the learning rate of `training` is meant.
         anchors_from_data: `detectors.choose_anchors` replaces sizes and ratios of `rpn`.
+        augment: training images are varied, see `datasets.transforms.Augment`.
     """
 
     detector: DetectorName
@@ -75,6 +76,7 @@ class Recipe:
     training: Settings
     batch_size: int = 2
     anchors_from_data: bool = False
+    augment: bool = False
 
 
 # For data that nobody has seen yet; no number is the paper's by principle. A pretrained network, a rate that an

@@ -111,7 +111,7 @@ train_command.RECIPES["tagging"] = replace(recipe, head=replace(recipe.head, hid
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--recipe", "tagging")])
+@pytest.mark.parametrize("more", [(), ("--recipe", "tagging"), ("--augment",)])
 def test_a_killed_training_ends_with_the_same_weights(photographs, tmp_path, monkeypatch, more):
     tagging = recipes.TAGGING
     monkeypatch.setitem(train_command.RECIPES, "tagging", replace(tagging, head=replace(tagging.head, hidden=32)))
@@ -338,6 +338,18 @@ def test_a_class_without_objects_is_said_or_refused(photographs):
     assert train_command.check_classes(data, "faster") == ["green"]
     with pytest.raises(runs.RunError, match="no training image holds an object of the class green"):
         train_command.check_classes(data, "rcnn")
+
+
+@pytest.mark.slow
+def test_varied_images_are_learned_otherwise(photographs, trained, tmp_path):
+    assert train(photographs, tmp_path / "out", "--augment").exit_code == 0
+    assert not same_weights(tmp_path / "out" / "Epoch.2.pth", trained / "Epoch.2.pth")
+
+
+def test_images_are_varied_only_where_proposals_are_made_of_the_varied_image(photographs, tmp_path):
+    result = train(photographs, tmp_path / "out", "--detector", "fast", "--augment")
+    assert result.exit_code == 1
+    assert "--augment goes with --detector faster or torchvision: fast needs" in result.output
 
 
 # --- what a recipe and the data say -------------------------------------------------------------------------------

@@ -36,6 +36,9 @@ def train(
     short_side: Annotated[int | None, typer.Option(help="Images are resized so, in pixels; 400 by default.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, 2 by default.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="By default the recipe's, scaled with the batch.")] = None,
+    augment: Annotated[
+        bool | None, typer.Option(help="Vary colours, distance and detail of the training images.")
+    ] = None,
     pretrained: Annotated[bool | None, typer.Option(help="Start from ImageNet weights, if there are any.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another one, another training.")] = None,
     device: Device = "auto",
@@ -68,6 +71,7 @@ def train(
             "short_side": short_side,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
+            "augment": augment,
             "pretrained": pretrained,
             "seed": seed,
         }

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import psutil
 import torch
 from torch import Tensor, distributed, nn
+from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from frcnn_lessons import recipes
@@ -26,7 +27,7 @@ from frcnn_lessons.course.runs import Leg, RunError
 from frcnn_lessons.datasets import ResizeShortSide, batches, collate
 from frcnn_lessons.datasets.own_data import OwnData
 from frcnn_lessons.datasets.reading import AnnotatedImages
-from frcnn_lessons.datasets.transforms import resized_size
+from frcnn_lessons.datasets.transforms import Augment, resized_size
 from frcnn_lessons.detectors import (
     NEED_PROPOSALS,
     WITH_SVMS,
@@ -57,6 +58,7 @@ FROZEN_STAGES = {"vgg16": 2, "resnet50": 2, "efficientnet_lite0": 3, "mini": 0}
 
 
 BY_EPOCHS = ("faster", "fast", "torchvision")
+VARIED = ("faster", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,17 @@ class Options:
     long_side: Count
     batch_size: Count
     learning_rate: Positive
+    augment: bool
     pretrained: bool
     seed: Whole
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range, by the names of the command's options."""
+        """Refuse what is out of range or does not go together, by the names of the command's options."""
+        if self.augment and self.detector not in VARIED:
+            raise RunError(
+                f"--augment goes with --detector {' or '.join(VARIED)}: {self.detector} needs the proposals of an "
+                "image before it is varied"
+            )
         try:
             check_settings(self)
         except ValueError as error:
@@ -110,7 +118,7 @@ def complete(given: dict[str, Any], before: dict[str, Any] | None) -> Options:
         raise RunError(f"--recipe must be one of {', '.join(RECIPES)}; got {name!r}")
     recipe = RECIPES[name]
     values: dict[str, Any] = {"recipe": "own", "pretrained": True, "seed": 0}
-    values |= {name: getattr(recipe, name) for name in ("detector", "backbone", "short_side", "batch_size")}
+    values |= {name: getattr(recipe, name) for name in ("detector", "backbone", "short_side", "batch_size", "augment")}
     values["epochs"] = recipe.training.epochs
     values |= given
     if values["backbone"] == "mini":
@@ -261,6 +269,11 @@ def _epochs(
     model.description["about"] = about
 
     train_boxes, val_boxes = (_proposals(data.splits[part], description.detector) for part in ("train", "val"))
+    generators = _global_generators(setting.device)
+    if options.augment:
+        generators["augment"] = torch.Generator().manual_seed(seed + 3)
+        learned = data.splits["train"]
+        learned.transform = v2.Compose([Augment(generators["augment"]), learned.transform])
     loader = batches(
         data.splits["train"], options.batch_size, train_boxes, generator=order, flip=0.5, workers=setting.workers
     )
@@ -298,7 +311,7 @@ def _epochs(
         device=setting.device,
         checkpoint=leg.state,
         resume=True,
-        generators=_global_generators(setting.device),
+        generators=generators,
         after_epoch=after_epoch,
     )
 
