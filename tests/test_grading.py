@@ -148,7 +148,10 @@ def test_each_student_has_other_data_and_a_copied_number_is_named(tmp_path, comm
     answered("ben", "ben", own_detector=of_ada)
     answered("ada", "cem", own_detector=of_cem)
     answered("ada", "eve")  # in no roster
-    command("collect", tmp_path / "in", "--course", course)
+    (tmp_path / "in" / "dora").mkdir()
+    (tmp_path / "in" / "dora" / "x.ipynb").write_text("damaged")
+    said = command("collect", tmp_path / "in", "--course", course)
+    assert "- dora: nothing that can be graded; look into" in said
     said = command("grade", "--course", course)
     assert "This is the notebook that was handed out to ada." in said.split("cem")[1]
     assert "was handed no notebook" in said.split("eve")[1]
@@ -156,6 +159,10 @@ def test_each_student_has_other_data_and_a_copied_number_is_named(tmp_path, comm
     assert [line for line in said.splitlines() if line[0] == "!"] == [
         "! own_detector: ben gave what is right for the data of ada"
     ]
+    to_read = course / "reports" / f"{lesson}-to-read.txt"
+    assert to_read.read_text() == (
+        f"04.8 One point better\n\n{EXERCISES['one_point_better'].guide}\n\n--- one_point_better, ada ---\n\nNeither.\n"
+    )
     points = rows_of(course / "reports" / f"{lesson}-points.csv")
     assert [points[who]["own_detector"] for who in ("ada", "cem", "dora")] == ["3", "3", ""]
     assert float(points["ben"]["own_detector"]) < 3
@@ -163,6 +170,7 @@ def test_each_student_has_other_data_and_a_copied_number_is_named(tmp_path, comm
     assert [term[who]["points"] for who in ("ada", "cem", "dora")] == ["?", "3", "0"]
     (course / "by_hand.csv").write_text("student,exercise,points\nada,one_point_better,1.5\n")
     command("export", "--course", course)
+    assert not to_read.exists()
     assert rows_of(course / "reports" / "term.csv")["ada"] == {
         **{"student": "ada", lesson: "4.5", f"{lesson} of": points["ada"]["of"]},
         **{"points": "4.5", "of": points["ada"]["of"]},

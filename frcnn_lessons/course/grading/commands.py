@@ -18,7 +18,7 @@ from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.grading import grade_submission
 from frcnn_lessons.course.grading.handed_out import handed_out, lessons_handed_out
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, key_of, read_key, write_key
-from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term
+from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term, write_to_read
 from frcnn_lessons.files import CHECKOUT, written_whole
 
 app = typer.Typer(help="Hand out exercises, collect them, grade them, and tell what came of it.", no_args_is_help=True)
@@ -64,7 +64,7 @@ def release(
     keys = {"": key}
     if each:
         if not key.secret:
-            _leave(f"{course / 'key.json'} has no secret to draw from; `course init` makes keys that have one")
+            _leave(f"{course / 'key.json'} is older than --each and has no secret to draw from; release without --each")
         keys = {student: key_of(key, student) for student in _roster(course)}
         if not keys:
             _leave(f"{course / 'students.csv'} names no student; write a line for each, with id and name")
@@ -93,7 +93,7 @@ def collect(download: Annotated[Path, typer.Argument(metavar="DOWNLOADS")], cour
     for problem in found.problems:
         typer.echo(f"! {problem}")
     for student in found.missing:
-        typer.echo(f"- {student}: nothing handed in")
+        typer.echo(f"- {student}: {_nothing_of(course, student)}")
 
 
 @app.command()
@@ -123,7 +123,7 @@ def grade(
                 typer.echo(_line(student, lesson, new, old if again else {}))
             for student in _roster(course):
                 if not (course / "submitted" / student / lesson).is_dir():
-                    typer.echo(f"{student:32}{lesson:32}nothing handed in")
+                    typer.echo(f"{student:32}{lesson:32}{_nothing_of(course, student)}")
 
 
 @app.command()
@@ -158,6 +158,9 @@ def export(numbers: Numbers = None, course: Folder = HERE) -> None:
         write_points(grades, points)
         write_mistakes(grades, key, mistakes)
         typer.echo(f"{points}\n{mistakes}")
+        to_read = course / "reports" / f"{lesson}-to-read.txt"
+        if write_to_read(grades, key, to_read):
+            typer.echo(str(to_read))
         for sentence in alike(grades) + borrowed(grades):
             typer.echo(f"! {sentence}")
     write_term(term, course / "reports" / "term.csv")
@@ -194,6 +197,11 @@ def _given(course: Path, lesson: str, student: str, key: Key) -> tuple[NotebookN
         return handed_out(course / "release", lesson, student, key)
     except KeyMissing as error:
         _leave(str(error))
+
+
+def _nothing_of(course: Path, student: str) -> str:
+    unknown = course / "submitted" / student / "unknown"
+    return f"nothing that can be graded; look into {unknown}" if unknown.is_dir() else "nothing handed in"
 
 
 def _roster(course: Path) -> list[str]:

@@ -28,7 +28,7 @@ def grade_submission(
     """
     submission = read_submission(path)
     answers = answers_of(submission, source)
-    given_to = source.metadata["frcnn_lessons"]["student"]
+    given_to = source.metadata.get("frcnn_lessons", {}).get("student", "")
     if submission.student and submission.student != given_to:
         submission.notes.append(f"This is the notebook that was handed out to {submission.student}.")
     marks = {

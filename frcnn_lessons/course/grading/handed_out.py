@@ -37,6 +37,6 @@ def handed_out(release: Path, lesson: str, student: str, key: Key) -> tuple[Note
     if not path.is_file():
         return None
     notebook = nbformat.read(path, 4)
-    variants = dict(notebook.metadata["frcnn_lessons"]["variants"])
+    variants = notebook.metadata.get("frcnn_lessons", {}).get("variants", {})
     look_for_variants(variants, path)
-    return notebook, replace(key, variants=variants)
+    return notebook, replace(key, variants=key.variants | variants)

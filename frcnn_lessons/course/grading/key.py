@@ -75,7 +75,7 @@ def read_key(path: Path) -> Key:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         variants = {str(name): str(variant) for name, variant in data["variants"].items()}
-        key = Key(int(data["shift"]), variants, str(data["secret"]))
+        key = Key(int(data["shift"]), variants, str(data.get("secret", "")))
     except FileNotFoundError:
         raise KeyMissing(f"{path} is missing: a graded course needs its key; `course init` draws one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -78,6 +78,26 @@ def write_mistakes(grades: Grades, key: Key, path: Path) -> None:
     _write([["number", "exercise", "mistake", "students", "what to say"], *rows], path)
 
 
+def write_to_read(grades: Grades, key: Key, path: Path) -> bool:
+    """Answers that a person has to read, as text, below how points are given or the solution; False for none."""
+    parts: list[str] = []
+    for name in _exercises(grades):
+        above = ""
+        for student, one in sorted(grades.items()):
+            if name in one["marks"] and one["marks"][name]["points"] is None:
+                exercise = graded(replace(key, variants=one["variants"]), name)
+                guide = f"{exercise.number} {exercise.title}\n\n{exercise.guide or exercise.solution}"
+                parts += [guide] if guide != above else []
+                parts += [f"--- {name}, {student} ---", one["answers"][name]]
+                above = guide
+    if parts:
+        with written_whole(path) as temporary:
+            temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
+    return bool(parts)
+
+
 def alike(grades: Grades) -> list[str]:
     """Sentences on answers that equal a solution of the course, or each other, when names and comments are left out.
 
