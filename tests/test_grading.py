@@ -181,6 +181,21 @@ def test_each_student_has_other_data_and_a_copied_number_is_named(tmp_path, comm
     assert graded(key_of(key, "ben"), "own_detector").data in [cell.source for cell in told.cells]
 
 
+def test_a_notebook_for_each_needs_students_and_a_secret(tmp_path):
+    def said():
+        result = CliRunner().invoke(cli.app, ["course", "release", "01", "--each", "--course", str(tmp_path)])
+        assert result.exit_code == 1
+        assert not (tmp_path / "release").exists()
+        return result.output
+
+    assert CliRunner().invoke(cli.app, ["course", "init", str(tmp_path)]).exit_code == 0
+    assert "names no student" in said()
+    key = json.loads((tmp_path / "key.json").read_text())
+    del key["secret"]
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    assert "is older than --each" in said()
+
+
 def test_variants_of_a_student_stay_and_cannot_be_worked_out_without_the_secret():
     key = draw_key()
     assert key_of(key, "ada") == key_of(key, "ada")
