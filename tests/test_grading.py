@@ -26,14 +26,10 @@ from frcnn_lessons.course.grading.report import alike, table_of_lessons
 from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, decoded, encoded
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.comparing import same_inputs
+from helpers.graded_answers import ENDLESS, HEAD, PLAIN, RIGHT, SETUP
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "instructor" / "01_boxes_and_iou.md"
-PLAIN = Key(2520, {})
-SETUP = "import torch\nfrom frcnn_lessons import boxes\nfrom frcnn_lessons.exercises import check\n"
-RIGHT = EXERCISES["iou_one_cxcywh"].solution
-HEAD = "def iou_one_cxcywh(box, others):\n    "
-ENDLESS = HEAD + "while True: pass\n"
 
 
 @pytest.fixture(scope="module")

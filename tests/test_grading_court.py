@@ -8,16 +8,10 @@ import pytest
 
 from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.judging import _heard, mark_of
-from frcnn_lessons.course.grading.key import Key
 from frcnn_lessons.course.grading.names import names_not_allowed
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.description import Exercise, on_paper
-
-PLAIN = Key(2520, {})
-SETUP = "import torch\nfrom frcnn_lessons import boxes\nfrom frcnn_lessons.exercises import check\n"
-RIGHT = EXERCISES["iou_one_cxcywh"].solution
-HEAD = "def iou_one_cxcywh(box, others):\n    "
-ENDLESS = HEAD + "while True: pass\n"
+from helpers.graded_answers import ENDLESS, HEAD, PLAIN, RIGHT, SETUP
 
 
 @pytest.fixture(scope="module")

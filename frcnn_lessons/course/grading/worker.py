@@ -46,6 +46,8 @@ def end_all(children: Callable[[], list[psutil.Process]]) -> None:
     """Kill processes until there are none: one that forks while it is killed is met in the next round."""
     for _ in range(200):
         found = children()
+        psutil.wait_procs(found, timeout=0)  # our own that have ended are gone then
+        found = [process for process in found if _lives(process)]
         if not found:
             return
         for process in found:  # first stopped, so that none is born meanwhile
@@ -55,6 +57,14 @@ def end_all(children: Callable[[], list[psutil.Process]]) -> None:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(found, timeout=0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs: of what has ended, something may be left until its parent looks, which may be stopped."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def main(control_number: int) -> None:
