@@ -17,7 +17,7 @@ import pytest
 import torch
 import torchvision
 
-from frcnn_lessons import boxes, rpn
+from frcnn_lessons import boxes, metrics, rpn
 from frcnn_lessons.exercises import checking
 from frcnn_lessons.exercises.catalogue import EXERCISES, LESSONS
 from frcnn_lessons.exercises.comparing import difference, plain
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALL = [
     *((exercise.name, exercise) for exercise in EXERCISES.values()),
     *((f"{e.name}-{v.name}", e.variant(v.name)) for e in EXERCISES.values() for v in e.variants),
+    *((f"{e.name}-{n}", e.variant(str(n))) for e in EXERCISES.values() if e.drawn for n in (1, 2, 987_654_321)),
 ]
 CHECKED = [pytest.param(exercise, id=name) for name, exercise in ALL if exercise.kind != "explain"]
 
@@ -129,6 +130,30 @@ def test_every_goal_of_a_lesson_is_covered(lesson):
 def test_an_unknown_variant_is_named():
     with pytest.raises(ValueError, match="has no variant 'zyx'; it has xywh, half_sizes"):
         EXERCISES["iou_one_cxcywh"].variant("zyx")
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 987_654_321])
+def test_what_is_right_for_data_of_ones_own_is_what_the_course_measures(number):
+    exercise, names = EXERCISES["own_detector"].variant(str(number)), {}
+    exec(exercise.data, names)
+
+    def measured(least):
+        predictions, targets = [], []
+        for image in range(10):
+            found = np.array([row[1:] for row in names["own_answers"] if row[0] == image and row[5] >= least])
+            found = found.reshape(-1, 5)
+            known = np.array([row[1:] for row in names["own_objects"] if row[0] == image])
+            ones = np.ones(len(found), dtype=int), np.ones(len(known), dtype=int)
+            predictions.append({"boxes": found[:, :4], "scores": found[:, 4], "labels": ones[0]})
+            targets.append({"boxes": known[:, :4], "labels": ones[1], "difficult": known[:, 4] == 1})
+        verdicts = list(itertools.chain(*metrics.diagnose(predictions, targets)))
+        count = sum(int((~target["difficult"]).sum()) for target in targets)
+        return metrics.evaluate_voc(predictions, targets).mean_ap, verdicts, count
+
+    ap, _, count = measured(0)
+    _, verdicts, _ = measured(0.5)
+    right, neither = verdicts.count("correct"), verdicts.count("ignored")
+    assert exercise.answer == pytest.approx((ap, len(verdicts) - right - neither, right / count))
 
 
 # --- odd right answers -------------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""Grading: right, partly right and endless answers from the archive to the table, damaged files, and frauds.
+"""Grading: right, partly right and endless answers from the archive to the table, and damaged files.
+
+`test_grading_court` has the frauds.
 
 Lesson 01.
 """
@@ -6,32 +8,28 @@ Lesson 01.
 import csv
 import json
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from typer.testing import CliRunner
 
 from frcnn_lessons.course import book, cli
+from frcnn_lessons.course.grading import commands
 from frcnn_lessons.course.grading.collect import collect
 from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.judging import mark_of
-from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, graded, read_key
-from frcnn_lessons.course.grading.names import names_not_allowed
+from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, graded, key_of, read_key
 from frcnn_lessons.course.grading.rebuild import answers_of, lesson_of, read_submission
 from frcnn_lessons.course.grading.report import alike, table_of_lessons
 from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, decoded, encoded
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.comparing import same_inputs
+from helpers.graded_answers import ENDLESS, HEAD, PLAIN, RIGHT, SETUP
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "instructor" / "01_boxes_and_iou.md"
-PLAIN = Key(2520, {})
-SETUP = "import torch\nfrom frcnn_lessons import boxes\nfrom frcnn_lessons.exercises import check\n"
-RIGHT = EXERCISES["iou_one_cxcywh"].solution
-HEAD = "def iou_one_cxcywh(box, others):\n    "
-ENDLESS = HEAD + "while True: pass\n"
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +52,30 @@ def a_notebook(**answers):
 # --- the whole way ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_three_submissions_from_the_archive_to_the_table(tmp_path):
-    course, archive = tmp_path / "term", tmp_path / "download.zip"
+@pytest.fixture
+def command(court, monkeypatch):
+    """Give a command as on the command line; what it prints comes back. All are judged in one court."""
+    monkeypatch.setattr(commands, "Court", lambda: nullcontext(court))
 
-    def command(*words):
+    def give(*words):
         result = CliRunner().invoke(cli.app, ["course", *map(str, words)])
         assert result.exit_code == 0, result.output + str(result.exception)
         return result.output
 
+    return give
+
+
+def rows_of(path):
+    with path.open() as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_three_submissions_from_the_archive_to_the_table(tmp_path, command):
+    course, archive = tmp_path / "term", tmp_path / "download.zip"
     command("init", course)
     key = json.loads((course / "key.json").read_text())
-    key["variants"] = {}
+    key["variants"] = dict.fromkeys(key["variants"], "")
     (course / "key.json").write_text(json.dumps(key))
     (course / "students.csv").write_text("id,name\nada,Ada Berg\nben,Ben Holm\ncem,Cem Ito\nmia,Mia Lund\n")
     command("release", "01", "--course", course)
@@ -89,20 +99,109 @@ def test_three_submissions_from_the_archive_to_the_table(tmp_path):
     assert [line.split()[0] for line in lines] == ["ada", "ben", "cem", "mia"]
     assert command("grade", "--course", course).count("\n") == 1, "what is graded is graded once"
     command("export", "--course", course)
-    with (course / "reports" / "01_boxes_and_iou-points.csv").open() as file:
-        rows = {row["student"]: row for row in csv.DictReader(file)}
+    rows = rows_of(course / "reports" / "01_boxes_and_iou-points.csv")
     assert [rows[who]["points"] for who in ("ada", "ben", "cem")] == ["3", "1", f"{EXERCISES['soft_nms'].points}"]
     assert rows["cem"]["iou_one_cxcywh"] == "0"
-    assert rows["mia"]["points"] == "0"
+    assert (rows["mia"]["points"], rows["mia"]["of"]) == ("0", rows["ada"]["of"])
     mistakes = (course / "reports" / "01_boxes_and_iou-mistakes.csv").read_text()
     assert "iou_one_cxcywh,time,1" in mistakes
     command("feedback", "--course", course)
     told = (course / "feedback" / "cem" / "01_boxes_and_iou.ipynb").read_text()
     assert "does a loop never end?" in told
-    assert "changed:" not in command("grade", "--again", "--course", course)
     path = course / "grades" / "01_boxes_and_iou" / "ada.json"
     path.write_text(path.read_text().replace('"points": 3.0', '"points": 1.0'))
-    assert "changed: iou_one_cxcywh 1.0 -> 3.0" in command("grade", "--again", "--course", course)
+    said = command("grade", "--again", "--course", course)
+    assert "changed: iou_one_cxcywh 1.0 -> 3.0" in said
+    assert said.count("changed:") == 1
+
+
+@pytest.mark.slow
+def test_each_student_has_other_data_and_a_copied_number_is_named(tmp_path, command):
+    course, lesson = tmp_path / "term", "04_measuring_a_detector"
+    command("init", course)
+    (course / "students.csv").write_text("id,name\nada,Ada Berg\nben,Ben Holm\n")
+    command("release", "04", "--each", "--course", course)
+    handed_out = {who: (course / "release" / who / f"{lesson}.ipynb").read_bytes() for who in ("ada", "ben")}
+    with (course / "students.csv").open("a") as file:
+        file.write("cem,Cem Ito\ndora,Dora Aas\n")
+    assert command("release", "04", "--each", "--course", course).endswith(
+        "2 new; what was there stays as it was handed out\n"
+    )
+    for who, data in handed_out.items():
+        assert (course / "release" / who / f"{lesson}.ipynb").read_bytes() == data
+
+    def answered(given_to, who, **answers):
+        notebook = nbformat.read(course / "release" / given_to / f"{lesson}.ipynb", 4)
+        for cell in notebook.cells:
+            cell.source = answers.get(cell.id, cell.source)
+        path = tmp_path / "in" / who / "x.ipynb"
+        path.parent.mkdir(parents=True)
+        nbformat.write(notebook, path)
+
+    key = read_key(course / "key.json")
+    of_ada, of_cem = (graded(key_of(key, who), "own_detector").solution for who in ("ada", "cem"))
+    answered("ada", "ada", own_detector=of_ada, one_point_better="Neither.")
+    answered("ben", "ben", own_detector=of_ada)
+    answered("ada", "cem", own_detector=of_cem)
+    answered("ada", "eve")  # in no roster
+    (tmp_path / "in" / "dora").mkdir()
+    (tmp_path / "in" / "dora" / "x.ipynb").write_text("damaged")
+    said = command("collect", tmp_path / "in", "--course", course)
+    assert "- dora: nothing that can be graded; look into" in said
+    said = command("grade", "--course", course)
+    assert "This is the notebook that was handed out to ada." in said.split("cem")[1]
+    assert "was handed no notebook" in said.split("eve")[1]
+    said = command("export", "--course", course)
+    assert [line for line in said.splitlines() if line[0] == "!"] == [
+        "! own_detector: ben gave what is right for the data of ada"
+    ]
+    to_read = course / "reports" / f"{lesson}-to-read.txt"
+    assert to_read.read_text() == (
+        f"04.8 One point better\n\n{EXERCISES['one_point_better'].guide}\n\n--- one_point_better, ada ---\n\nNeither.\n"
+    )
+    points = rows_of(course / "reports" / f"{lesson}-points.csv")
+    assert [points[who]["own_detector"] for who in ("ada", "cem", "dora")] == ["3", "3", ""]
+    assert float(points["ben"]["own_detector"]) < 3
+    term = rows_of(course / "reports" / "term.csv")
+    assert [term[who]["points"] for who in ("ada", "cem", "dora")] == ["?", "3", "0"]
+    (course / "by_hand.csv").write_text("student,exercise,points\nada,one_point_better,1.5\n")
+    command("export", "--course", course)
+    assert not to_read.exists()
+    assert rows_of(course / "reports" / "term.csv")["ada"] == {
+        **{"student": "ada", lesson: "4.5", f"{lesson} of": points["ada"]["of"]},
+        **{"points": "4.5", "of": points["ada"]["of"]},
+    }
+    assert "changed:" not in command("grade", "--again", "--course", course)
+    command("feedback", "--course", course)
+    told = nbformat.read(course / "feedback" / "ben" / f"{lesson}.ipynb", 4)
+    assert graded(key_of(key, "ben"), "own_detector").data in [cell.source for cell in told.cells]
+
+
+def test_a_notebook_for_each_needs_students_and_a_secret(tmp_path):
+    def said():
+        result = CliRunner().invoke(cli.app, ["course", "release", "01", "--each", "--course", str(tmp_path)])
+        assert result.exit_code == 1
+        assert not (tmp_path / "release").exists()
+        return result.output
+
+    assert CliRunner().invoke(cli.app, ["course", "init", str(tmp_path)]).exit_code == 0
+    assert "names no student" in said()
+    key = json.loads((tmp_path / "key.json").read_text())
+    del key["secret"]
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    assert "is older than --each" in said()
+
+
+def test_variants_of_a_student_stay_and_cannot_be_worked_out_without_the_secret():
+    key = draw_key()
+    assert key_of(key, "ada") == key_of(key, "ada")
+    others = [key_of(key, "ben"), key_of(draw_key(), "ada"), key_of(Key(key.shift, key.variants, "0"), "ada")]
+    for other in others:
+        assert other.variants != key_of(key, "ada").variants
+    keys = [key_of(key, f"s{number}") for number in range(40)]
+    for name, exercise in EXERCISES.items():
+        given = {one.variants[name] for one in keys}
+        assert exercise.drawn or given == ({variant.name for variant in exercise.variants} or {""})
 
 
 def test_a_course_without_a_key_hands_nothing_out(tmp_path):
@@ -160,85 +259,6 @@ def test_hidden_cases_are_others_of_the_same_sizes():
         (_, old), (_, new) = a.fresh_inputs(), b.fresh_inputs()
         assert old.shape == new.shape
         assert len(old) == 0 or not old.equal(new)
-
-
-# --- frauds -----------------------------------------------------------------------------------------------------
-
-FRAUDS = {
-    "patch the comparison": "torch.allclose = lambda *a, **k: True\n" + HEAD + "return torch.zeros(len(others))",
-    "equal to everything": "class Yes(float):\n    def __eq__(self, other): return True\n    def __sub__(self, other): "
-    "return 0.0\n" + HEAD + "return [Yes(1)] * len(others)",
-    "display hook": "get_ipython().display_formatter = None\n" + RIGHT,
-    "the stack": "import sys\n" + HEAD + "return sys._getframe(2).f_locals['expected']",
-    "the solution of the course": "from frcnn_lessons.exercises.boxes_and_iou import iou_one_cxcywh",
-    "exit": "import os\nos._exit(0)",
-    "exit without a name": HEAD + "raise SystemExit(0)",
-    "a hidden import": HEAD + "return __import__('torchvision').ops.box_iou(box[None], others)[0]",
-    "evaluated text": HEAD + "return eval('boxes.' + 'iou')(box[None], others)[0]",
-    "an alias": "from frcnn_lessons import boxes as b\nf = b.iou\n" + HEAD + "return f(box[None], others)[0]",
-    "from elsewhere": "from torchvision.models.detection import roi_heads as r\n"
-    + HEAD
-    + "return r.box_ops.box_iou(box[None], others)[0]",
-    "by getattr": HEAD + "return getattr(boxes, 'i' + 'ou')(box[None], others)[0]",
-    "swallowed": HEAD + "import torchvision.models.detection.roi_heads as r\n    try:\n"
-    "        return r.box_ops.box_iou(box[None], others)[0]\n"
-    "    except BaseException:\n        return torch.zeros(len(others))",
-    "a wide answer": HEAD + "return torch.zeros(10**7)",
-    "all memory": HEAD + "return torch.zeros(10**12)",
-    "a deep answer": HEAD + "a = []\n    for _ in range(10**4): a = [a]\n    return a",
-    "print for ever": HEAD + "while True: print('x' * 10**6)",
-    "catch the end": HEAD + "while True:\n        try:\n            while 1: pass\n        except BaseException: 0",
-    "an endless cell": "while True: pass\n",
-    "a constant": HEAD + "return torch.zeros(len(others))",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fraud", FRAUDS)
-def test_a_fraud_has_nothing(court, fraud):
-    mark = judged(court, FRAUDS[fraud])
-    assert mark.points == 0, mark
-
-
-LEAVING = {
-    "its own session": "os.setsid(); time.sleep(600)",
-    "a grandchild": "os.fork(); os.setsid(); os.fork(); time.sleep(600)",
-    "two children": "os.fork(); time.sleep(600)",
-    "kill the worker": "os.setsid(); os.kill(worker, 9); time.sleep(600)",
-    "stop the worker": "os.setsid(); os.kill(worker, 19); os.fork(); time.sleep(600)",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", LEAVING)
-def test_what_an_answer_leaves_running_is_ended(court, how):
-    before = set(psutil.Process().children(recursive=True))
-    code = "import os, time\nworker = os.getppid()\nif os.fork() == 0:\n    " + LEAVING[how] + "\n" + RIGHT
-    assert judged(court, code).verdict == "not allowed"
-    judged(court, code, accepted=True)
-    left = set(psutil.Process().children(recursive=True)) - before
-    assert [p for p in left if p != psutil.Process(court.worker.pid)] == [] if court.worker else not left
-    assert judged(court, RIGHT).points == 3
-
-
-@pytest.mark.slow
-def test_files_of_an_answer_lie_in_a_folder_that_goes(court):
-    judged(court, "open('left.txt', 'w').write('x')\n" + RIGHT)
-    assert list(court.scratch.rglob("left.txt")) == []
-
-
-@pytest.mark.slow
-def test_without_a_fork_it_is_the_same():
-    with Court(fork=False) as court:
-        assert judged(court, RIGHT).points == 3
-        assert judged(court, ENDLESS).points == 0
-
-
-@pytest.mark.parametrize("name", [name for name, e in EXERCISES.items() if e.reference is not None])
-def test_no_solution_uses_a_name_that_is_not_allowed(name):
-    exercise = EXERCISES[name]
-    found = names_not_allowed(exercise.solution, [SETUP], exercise.forbidden)
-    assert found == []
 
 
 # --- damaged submissions ----------------------------------------------------------------------------------------
@@ -313,7 +333,7 @@ def test_answers_that_are_alike_after_renaming_are_told():
         who: {"answers": {"iou_one_cxcywh": text}, "marks": {"iou_one_cxcywh": {"verdict": "right"}}}
         for who, text in (("ada", RIGHT), ("ben", renamed))
     }
-    assert alike(grades, PLAIN) == ["iou_one_cxcywh: as in the course's own solution: ada, ben"]
+    assert alike(grades) == ["iou_one_cxcywh: as in the course's own solution: ada, ben"]
 
 
 def test_values_come_back_as_they_were_sent():

@@ -38,7 +38,7 @@ def your_turn(exercise: Exercise) -> str:
 
 
 def cells_of(exercise: Exercise, variant: str = "") -> list[NotebookNode]:
-    """The cells of an exercise: what is asked, the student's answer, and the check."""
+    """The cells of an exercise: what is asked, data if there are any, the student's answer, and the check."""
     base, exercise = exercise, exercise.variant(variant) if variant else exercise
     about = f"{exercise.kind} · {'★' * exercise.stars} · about {exercise.minutes} minutes · {_points(exercise)}"
     text = f"## {exercise.number} {exercise.title}\n\n*{about}{'' if exercise.core else ' · for whoever wants more'}*"
@@ -47,21 +47,24 @@ def cells_of(exercise: Exercise, variant: str = "") -> list[NotebookNode]:
     if exercise.kind == "explain":
         answer = new_markdown_cell("*Write your answer here, in place of this line.*", id=exercise.name)
         return [question, _for_nbgrader(answer, exercise.name, solution=True, points=exercise.points)]
+    data = [new_code_cell(exercise.data, id=f"{exercise.name}-data")] if exercise.data else []
     answer = new_code_cell(exercise.starting_point, id=exercise.name)
     check = new_code_cell(_check(base, variant), id=f"{exercise.name}-check")
     return [
         question,
+        *data,
         _for_nbgrader(answer, exercise.name, solution=True),
         _for_nbgrader(check, f"{exercise.name}-check", locked=True, points=exercise.points),
     ]
 
 
-def exercise_notebook(source: Path, variants: Mapping[str, str] = NO_VARIANTS) -> NotebookNode:
+def exercise_notebook(source: Path, variants: Mapping[str, str] = NO_VARIANTS, student: str = "") -> NotebookNode:
     """Make the exercises of a lesson from their source.
 
     Args:
         source: `NN_name.md`.
-        variants: by name of the exercise, the variant to hand out.
+        variants: by name of the exercise, the variant to hand out; noted in the notebook's metadata.
+        student: for whom it is, where each has a notebook of their own; noted as well.
 
     Raises:
         BookError: it names an exercise that there is not, or one twice.
@@ -87,19 +90,29 @@ def exercise_notebook(source: Path, variants: Mapping[str, str] = NO_VARIANTS) -
         else:
             names.add(name)
             cells += cells_of(EXERCISES[name], variants.get(name, ""))
-    return new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC, "language_info": LANGUAGE})
+    if variants:
+        handed_out = {"student": student, "variants": {name: variants.get(name, "") for name in sorted(names)}}
+        notebook.metadata["frcnn_lessons"] = nbformat.from_dict(handed_out)
+    return notebook
 
 
 def release(
-    sources: Path, folder: Path, numbers: Collection[str] = (), variants: Mapping[str, str] = NO_VARIANTS
+    sources: Path,
+    folder: Path,
+    numbers: Collection[str] = (),
+    variants: Mapping[str, str] = NO_VARIANTS,
+    student: str = "",
+    keep: bool = False,
 ) -> Sequence[Path]:
-    """Write the notebooks of exercises, each whole or not at all.
+    """Write the notebooks of exercises, each whole or not at all; returns the paths of those that were written.
 
     Args:
         sources: `notebooks/instructor`.
         folder: where the notebooks go.
         numbers: of the lessons, "01"; all by default.
-        variants: see `exercise_notebook`.
+        variants, student: see `exercise_notebook`.
+        keep: what lies in the folder already stays as it is.
 
     Raises:
         BookError: there is no source, or one of them is faulty; nothing is written then.
@@ -108,7 +121,12 @@ def release(
     paths = [path for path in sorted(sources.glob("[0-9][0-9]_*.md")) if not wanted or path.name[:2] in wanted]
     if missing := wanted - {path.name[:2] for path in paths}:
         raise BookError(f"{sources} has no exercises for lesson {', '.join(sorted(missing))}")
-    notebooks = {folder / f"{path.stem}.ipynb": exercise_notebook(path, variants) for path in paths}
+    places = {folder / f"{path.stem}.ipynb": path for path in paths}
+    notebooks = {
+        place: exercise_notebook(path, variants, student)
+        for place, path in places.items()
+        if not (keep and place.exists())
+    }
     for path, notebook in notebooks.items():
         with written_whole(path) as temporary:
             nbformat.write(notebook, temporary)

@@ -67,13 +67,16 @@ class Report:
 
 
 @matplotlib.rc_context()  # around all cases: it takes longer than most of them
-def judge(exercise: Exercise, given: Any, seconds: float | None = None) -> Report:
+def judge(
+    exercise: Exercise, given: Any, seconds: float | None = None, starting: Callable[[], None] = lambda: None
+) -> Report:
     """Judge a student's function or value; never raises for what is wrong with it.
 
     Args:
         exercise: the exercise.
         given: the function, or the value where the exercise asks for one.
         seconds: the time for each case; the exercise's own by default.
+        starting: called before each case.
 
     Raises:
         KeyboardInterrupt: somebody interrupted the kernel.
@@ -94,6 +97,7 @@ def judge(exercise: Exercise, given: Any, seconds: float | None = None) -> Repor
     expected = right_answers(exercise)
     answers: list[Answer] = []
     for case in exercise.cases:
+        starting()
         answers.append(_answer(exercise, function, case, limit))
         if isinstance(answers[-1].outcome.error, OutOfTime):
             break  # the others would take as long
@@ -227,7 +231,7 @@ def _first_failure(
 
 def _is_secret(exercise: Exercise) -> bool:
     """Whether what was expected is the very thing that the student is to find."""
-    return exercise.kind == "predict"
+    return exercise.kind in ("predict", "measure")
 
 
 def _short(error: BaseException) -> str:

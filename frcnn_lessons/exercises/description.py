@@ -28,6 +28,8 @@ How to write one (`boxes_and_iou` is the model). A module a lesson, named like i
 - `kind="predict"` and "complete the picture": `name=`, `answer=` (the right value, or one of them), `stub=` what stands
   behind `name = `, and cases from `parts("row 1", "row 2")` where each part has one right value, or experiments that
   measure a property. Impostors have `answer=`. "predict" never prints what was expected.
+- `kind="measure"` is like "predict", with `data=` the source of a cell that stands before the answer, and `drawn=` a
+  function that makes a variant of a number: other data, and what is right for them. So each student can have their own.
 - `kind="explain"`: `name=`, `answer=` a good answer in words, `guide=` how points are given.
 - `kind="catch the mistake"`: the reference is a test that takes a function and returns True if it is wrong; cases from
   `right("the course's", f)` and `faulty("boxes far apart", f)`, whose label says in a word where it differs.
@@ -51,7 +53,9 @@ from typing import Any, Literal
 
 import torch
 
-Kind = Literal["implement", "find the bug", "predict", "complete the picture", "explain", "catch the mistake"]
+Kind = Literal[
+    "implement", "find the bug", "predict", "measure", "complete the picture", "explain", "catch the mistake"
+]
 Group = Literal["on paper", "edge", "random"]
 
 NOT_SAID = ...  # where None could be meant
@@ -166,6 +170,7 @@ class Variant:
         text: replaces the exercise's.
         change: edits of the reference's source.
         answer: replaces the exercise's, where it asks for a value.
+        data: replaces the exercise's.
         inputs: makes the inputs of a case from those of the exercise, e.g. the same boxes in another format.
         gives: answers worked out by hand, by label; at least one.
         cases: replace the exercise's, where given.
@@ -177,6 +182,7 @@ class Variant:
     text: str
     change: Mapping[str, str] = field(default_factory=dict)
     answer: Any = NOT_SAID
+    data: str = ""
     inputs: Callable[..., tuple[Any, ...]] | None = None
     gives: Mapping[str, Any] = field(default_factory=dict)
     cases: Sequence[Case] = ()
@@ -192,6 +198,8 @@ class Exercise:
         number: lesson and place in it, "01.2".
         goals: which of the lesson's "You will be able to" it serves, counted from 1.
         hints: three, from a nudge to nearly the answer.
+        data: source of a cell before the answer, with what is to be measured.
+        drawn: makes the variant of a whole number; it is called by that number.
         tolerance: of numbers, absolute and relative.
         seconds: for one case.
         any_order: rows of the answer may come in any order.
@@ -220,6 +228,8 @@ class Exercise:
     hints: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+    data: str = ""
+    drawn: Callable[[int], Variant] | None = None
     stars: int = 1
     tolerance: float = 1e-4
     seconds: float = 2.0
@@ -235,7 +245,7 @@ class Exercise:
     @property
     def asks_for_a_value(self) -> bool:
         """Whether the student gives a value and not a function."""
-        return self.kind in ("predict", "complete the picture")
+        return self.kind in ("predict", "measure", "complete the picture")
 
     @property
     def right_function(self) -> Callable[..., Any]:
@@ -274,14 +284,22 @@ class Exercise:
             return source_of(self.reference)
         return self.answer if self.kind == "explain" else f"{self.name} = {self.answer!r}"
 
+    def variant_of(self, number: int) -> str:
+        """The name of the variant that a number stands for; "" where there is none."""
+        if self.drawn is not None:
+            return str(number % 10**9)
+        return self.variants[number % len(self.variants)].name if self.variants else ""
+
     @functools.cache  # noqa: B019  # exercises live as long as the program
     def variant(self, name: str) -> "Exercise":
-        """The exercise in another convention.
+        """The exercise in another convention, or with other data.
 
         Raises:
             ValueError: there is none of this name; says which there are.
         """
         found = [variant for variant in self.variants if variant.name == name]
+        if self.drawn is not None and name.isdecimal():
+            found = [self.drawn(int(name))]
         if not found:
             raise ValueError(
                 f"{self.name} has no variant {name!r}; it has {', '.join(v.name for v in self.variants) or 'none'}"
@@ -293,6 +311,7 @@ class Exercise:
             text=new.text,
             reference=edited(self.reference, new.change, f"{self.name}, {name}") if self.reference else None,
             answer=new.answer,
+            data=new.data,
             cases=cases,
             impostors=[i for i in self.impostors if i.name not in new.without] + list(new.impostors),
             variants=(),

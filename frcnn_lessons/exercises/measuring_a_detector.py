@@ -3,6 +3,8 @@
 Shapes: D detections ("answers") and K objects of an image.
 """
 
+import itertools
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,6 +23,7 @@ from frcnn_lessons.exercises.description import (
     edited,
     faulty,
     on_paper,
+    parts,
     right,
 )
 
@@ -1334,6 +1337,174 @@ eight faulty ones.""",
     ),
 )
 
+# --- 04.10 -----------------------------------------------------------------------------------------------------
+
+
+def three_figures(answers, objects, iou):
+    """AP over all points by VOC's rule, wrong answers and recall at scores of at least 0.5, of 04.10's data."""
+    marks, found = [], set()
+    for row in sorted(range(len(answers)), key=lambda row: -answers[row][-1]):
+        score, best = answers[row][-1], int(iou[row].argmax())
+        if iou[row, best] < 0.5:
+            marks.append((score, 0))
+        elif not objects[best][5]:
+            marks.append((score, int(best not in found)))
+            found.add(best)
+    count = sum(not one[5] for one in objects)
+    verdicts = [mark for _, mark in marks]
+    precision = [sum(verdicts[:n]) / n for n in range(1, len(verdicts) + 1)]
+    ap = sum(max(precision[n:]) for n, mark in enumerate(verdicts) if mark) / count
+    sure = [mark for score, mark in marks if score >= 0.5]
+    return ap, sure.count(0), sum(sure) / count
+
+
+AP_OF_THREE = "sum(max(precision[n:]) for n, mark in enumerate(verdicts) if mark) / count"
+WRONG_FIGURES = (  # name, hint, and what to change in `three_figures`
+    ("twice", "An object is found once: a second answer on it is wrong.", {"int(best not in found)": "1"}),
+    (
+        "difficult_counts",
+        "Difficult objects leave the count, and answers on them are neither right nor wrong.",
+        {"elif not objects[best][5]:": "else:", "sum(not one[5] for one in objects)": "len(objects)"},
+    ),
+    (
+        "difficult_is_wrong",
+        "An answer on a difficult object is not right, but not wrong either.",
+        {"elif not objects[best][5]:": "elif objects[best][5]:\n            marks.append((score, 0))\n        else:"},
+    ),
+    (
+        "difficult_is_missed",
+        "Difficult objects leave the count of objects, too: they cannot be missed.",
+        {"sum(not one[5] for one in objects)": "len(objects)"},
+    ),
+    (
+        "unsorted",
+        "The surest answer of all images comes first, not the first in the list.",
+        {"sorted(range(len(answers)), key=lambda row: -answers[row][-1])": "range(len(answers))"},
+    ),
+    (
+        "no_envelope",
+        "The envelope is missing in AP: at each recall the *best* precision from there on counts.",
+        {"max(precision[n:])": "precision[n]"},
+    ),
+    (
+        "eleven_points",
+        "The AP is the 11-point figure; all points are asked for.",
+        {
+            AP_OF_THREE: "sum(max((p for n, p in enumerate(precision, 1) if sum(verdicts[:n]) / count >= at / 10), "
+            "default=0) for at in range(11)) / 11"
+        },
+    ),
+    (
+        "all_scores",
+        "The second and the third figure are of answers with a score of at least 0.5 alone.",
+        {"for score, mark in marks if score >= 0.5": "for _, mark in marks"},
+    ),
+    (
+        "any_overlap",
+        "An answer needs an IoU of at least 0.5 with its object.",
+        {"iou[row, best] < 0.5": "iou[row, best] == 0"},
+    ),
+)
+ALL_FIGURES = (three_figures, *(edited(three_figures, change, f"04.10: {name}") for name, _, change in WRONG_FIGURES))
+
+
+def some_scenes(rng: np.random.Generator) -> tuple[list[tuple[float, ...]], list[tuple[int, ...]]]:
+    """Answers and objects of ten images: near hits, second answers, loose boxes, and answers on nothing."""
+    answers: list[tuple[int, ...]] = []
+    objects: list[tuple[int, ...]] = []
+
+    def answer(image: int, box: np.ndarray, most: int) -> None:
+        answers.append((image, *(box + rng.integers(-most, most + 1, 4)).tolist()))
+
+    for image in range(10):
+        for place in range(rng.integers(1, 4)):
+            corner = np.array([14 + 70 * place, 14]) + rng.integers(0, 20, 2)
+            box = np.concatenate([corner, corner + rng.integers(24, 44, 2)])
+            objects.append((image, *box.tolist(), int(rng.random() < 0.15)))
+            for chance, most in ((0.8, 3), (0.3, 4), (0.3, 10)):
+                if rng.random() < chance:
+                    answer(image, box, most)
+        if rng.random() < 0.5:
+            answer(image, np.array([20, 90, 50, 120]), 8)
+    order = rng.permutation(len(answers))
+    scores = rng.choice(np.setdiff1d(np.arange(100, 1000), [500]), len(answers), replace=False) / 1000  # no ties
+    return [(*answers[i], float(score)) for i, score in zip(order, scores, strict=True)], objects
+
+
+OWN_TEXT = """\
+A detector has looked for buses in ten images. The cell below holds its answers and the objects, a row each; boxes are
+`xyxy`, in pixels. In a graded course these rows can be yours alone.
+
+By VOC's rule at IoU 0.5, with difficult objects left out, set `own_detector` to three numbers:
+
+1. AP over all points;
+2. how many of the answers with a **score of at least 0.5** are wrong;
+3. recall with these answers alone.
+
+Compute them as you like, with `frcnn_lessons.metrics` or with functions of your own. Type the numbers in (three
+decimals are enough), or let this very cell compute them."""
+
+
+def own_detector_of(number: int) -> Variant:
+    """The data of a number and what is right for them; drawn until every known mistake shows in a figure."""
+    rng = np.random.default_rng(number)
+    while True:
+        answers, objects = some_scenes(rng)
+        given, truth = torch.tensor(answers), torch.tensor(objects)
+        iou = boxes.iou(given[:, 1:5], truth[:, 1:5].float()) * (given[:, :1] == truth[:, 0])  # none across images
+        figures = [function(answers, objects, iou.numpy()) for function in ALL_FIGURES]
+        if all(max(abs(a - b) for a, b in zip(*two, strict=True)) > 0.01 for two in itertools.combinations(figures, 2)):
+            break
+    return Variant(
+        str(number),
+        OWN_TEXT,
+        data="\n".join(
+            [
+                *("# image, x1, y1, x2, y2, score", *_rows("own_answers", answers)),
+                *("# image, x1, y1, x2, y2, difficult (1) or not (0)", *_rows("own_objects", objects)),
+            ]
+        ),
+        answer=figures[0],
+        without=[name for name, _, _ in WRONG_FIGURES],
+        impostors=[
+            Impostor(name, hint, answer=wrong)
+            for (name, hint, _), wrong in zip(WRONG_FIGURES, figures[1:], strict=True)
+        ],
+    )
+
+
+def _rows(name: str, rows: list[tuple[Any, ...]]) -> list[str]:
+    text = textwrap.wrap(", ".join(f"({', '.join(map(str, row))})".replace(" ", "~") for row in rows), 96)
+    return [f"{name} = [", *(f"    {line}".replace("~", " ") for line in text), "]"]
+
+
+AS_PUBLISHED = own_detector_of(0)
+
+OWN_DETECTOR = Exercise(
+    kind="measure",
+    name="own_detector",
+    number="04.10",
+    title="A detector of your own",
+    stars=2,
+    minutes=15,
+    points=3,
+    goals=(1, 2, 4),
+    core=True,
+    text=OWN_TEXT,
+    data=AS_PUBLISHED.data,
+    answer=AS_PUBLISHED.answer,
+    stub="(..., ..., ...)",
+    tolerance=1e-3,
+    cases=parts("AP over all points", "wrong answers with a score of at least 0.5", "recall with these answers"),
+    impostors=AS_PUBLISHED.impostors,
+    hints=(
+        "First a list of all answers of all images, the surest first, each right, wrong or neither.",
+        "`metrics.evaluate_voc` wants a dict for each image: sort the rows by their first number. AP is its `mean_ap`.",
+        "Leave out the answers with a lower score and count again: wrong ones, and the objects that were found.",
+    ),
+    drawn=own_detector_of,
+)
+
 EXERCISES: tuple[Exercise, ...] = (
     VERDICTS_BY_HAND,
     MATCH_NEXT_BEST,
@@ -1344,4 +1515,5 @@ EXERCISES: tuple[Exercise, ...] = (
     TWO_LISTS,
     ONE_POINT_BETTER,
     CATCH_THE_EVALUATOR,
+    OWN_DETECTOR,
 )

@@ -16,8 +16,9 @@ from frcnn_lessons.course.grading.collect import collect as collect_from
 from frcnn_lessons.course.grading.collect import read_roster
 from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.grading import grade_submission
-from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, read_key, write_key
-from frcnn_lessons.course.grading.report import alike, write_mistakes, write_points
+from frcnn_lessons.course.grading.handed_out import handed_out, lessons_handed_out
+from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, key_of, read_key, write_key
+from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term, write_to_read
 from frcnn_lessons.files import CHECKOUT, written_whole
 
 app = typer.Typer(help="Hand out exercises, collect them, grade them, and tell what came of it.", no_args_is_help=True)
@@ -53,17 +54,31 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
 
 
 @app.command()
-def release(numbers: Numbers = None, course: Folder = HERE) -> None:
-    """Write the notebooks to hand out into release/, with the variants that the key has chosen."""
+def release(
+    numbers: Numbers = None,
+    course: Folder = HERE,
+    each: Annotated[bool, typer.Option("--each", help="A notebook for each student, in release/STUDENT/.")] = False,
+) -> None:
+    """Write the notebooks to hand out into release/, with the variants that the key has chosen; what is there stays."""
     key = _key(course)
+    keys = {"": key}
+    if each:
+        if not key.secret:
+            _leave(f"{course / 'key.json'} is older than --each and has no secret to draw from; release without --each")
+        keys = {student: key_of(key, student) for student in _roster(course)}
+        if not keys:
+            _leave(f"{course / 'students.csv'} names no student; write a line for each, with id and name")
+    made: list[Path] = []
     try:
-        made = book.release(
-            lessons.lessons_folder(CHECKOUT) / "instructor", course / "release", numbers or (), key.variants
-        )
+        sources = lessons.lessons_folder(CHECKOUT) / "instructor"
+        for student, its_key in keys.items():
+            folder = course / "release" / student
+            made += book.release(sources, folder, numbers or (), its_key.variants, student, keep=True)
     except (book.BookError, lessons.LessonError) as error:
         _leave(str(error))
     for path in made:
         typer.echo(f"{path}  sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}")
+    typer.echo(f"{len(made)} new; what was there stays as it was handed out")
 
 
 @app.command()
@@ -71,13 +86,14 @@ def collect(download: Annotated[Path, typer.Argument(metavar="DOWNLOADS")], cour
     """Take the notebooks out of an archive of Moodle or Canvas, or a folder; say what is odd and who is missing."""
     if not download.exists():
         _leave(f"{download} is not there; name the archive that Moodle or Canvas gave")
-    found = collect_from(download, course / "submitted", _sources(course), course / "students.csv")
+    sources = {lesson: nbformat.read(path, 4) for lesson, path in _lessons(course).items()}
+    found = collect_from(download, course / "submitted", sources, course / "students.csv")
     for student, lesson, _ in found.taken:
         typer.echo(f"{student:32}{lesson}")
     for problem in found.problems:
         typer.echo(f"! {problem}")
     for student in found.missing:
-        typer.echo(f"- {student}: nothing handed in")
+        typer.echo(f"- {student}: {_nothing_of(course, student)}")
 
 
 @app.command()
@@ -88,10 +104,9 @@ def grade(
     patience: Annotated[float, typer.Option(min=0.1, help="Multiplies the time for a case.")] = 1.0,
 ) -> None:
     """Grade what was collected and is new; a line a student. Exit code 0 whatever an answer does."""
-    key, sources = _key(course), _sources(course, numbers)
-    accepted = _accepted(course)
+    key, accepted = _key(course), _accepted(course)
     with Court() as court:
-        for lesson, source in sources.items():
+        for lesson in _lessons(course, numbers):
             for path in sorted((course / "submitted").glob(f"*/{lesson}/{lesson}.ipynb")):
                 student = path.parent.parent.name
                 place = course / "grades" / lesson / f"{student}.json"
@@ -99,41 +114,57 @@ def grade(
                 mark = hashlib.sha256(path.read_bytes() + repr(sorted(accepted.get(student, ()))).encode()).hexdigest()
                 if old.get("submission") == mark and not again:
                     continue
-                new = grade_submission(court, key, path, source, accepted.get(student, set()), patience)
+                if (given := _given(course, lesson, student, key)) is None:
+                    typer.echo(f"{student:32}{lesson:32}was handed no notebook: see that students.csv has this id")
+                    continue
+                source, its_key = given
+                new = grade_submission(court, its_key, path, source, accepted.get(student, set()), patience)
                 _write_json(place, new | {"submission": mark})
                 typer.echo(_line(student, lesson, new, old if again else {}))
-            for student in sorted(set(read_roster(course / "students.csv").values())):
+            for student in _roster(course):
                 if not (course / "submitted" / student / lesson).is_dir():
-                    typer.echo(f"{student:32}{lesson:32}nothing handed in")
+                    typer.echo(f"{student:32}{lesson:32}{_nothing_of(course, student)}")
 
 
 @app.command()
 def feedback(numbers: Numbers = None, course: Folder = HERE) -> None:
     """Write each student's notebook with points and what was wrong into feedback/."""
-    for lesson, source in _sources(course, numbers).items():
+    key = _key(course)
+    for lesson in _lessons(course, numbers):
         for student, grades in _grades(course, lesson).items():
+            if (given := _given(course, lesson, student, key)) is None:
+                continue
             path = course / "feedback" / student / f"{lesson}.ipynb"
             with written_whole(path) as temporary:
-                nbformat.write(telling.feedback_notebook(source, grades), temporary)
+                nbformat.write(telling.feedback_notebook(given[0], grades), temporary)
             typer.echo(str(path))
 
 
 @app.command()
 def export(numbers: Numbers = None, course: Folder = HERE) -> None:
-    """Write points and mistakes as CSV into reports/, and print which answers are too much alike."""
+    """Write points and mistakes as CSV into reports/, and print which answers are too much alike, or another's."""
     key = _key(course)
-    for lesson in _sources(course, numbers):
-        grades = _grades(course, lesson)
-        if not grades:
+    nothing: dict[str, Any] = {"marks": {}, "answers": {}, "variants": {}, "notes": []}
+    term = {
+        lesson: dict.fromkeys(_roster(course), nothing) | grades
+        for lesson in _lessons(course)
+        if (grades := _grades(course, lesson))
+    }
+    for lesson in _lessons(course, numbers):
+        if lesson not in term:
             continue
-        nothing: dict[str, Any] = {"marks": {}, "answers": {}, "notes": []}
-        grades = dict.fromkeys(read_roster(course / "students.csv").values(), nothing) | grades
+        grades = term[lesson]
         points, mistakes = (course / "reports" / f"{lesson}-{kind}.csv" for kind in ("points", "mistakes"))
         write_points(grades, points)
         write_mistakes(grades, key, mistakes)
         typer.echo(f"{points}\n{mistakes}")
-        for sentence in alike(grades, key):
+        to_read = course / "reports" / f"{lesson}-to-read.txt"
+        if write_to_read(grades, key, to_read):
+            typer.echo(str(to_read))
+        for sentence in alike(grades) + borrowed(grades):
             typer.echo(f"! {sentence}")
+    write_term(term, course / "reports" / "term.csv")
+    typer.echo(str(course / "reports" / "term.csv"))
 
 
 def _line(student: str, lesson: str, new: dict[str, Any], old: dict[str, Any]) -> str:
@@ -153,13 +184,28 @@ def _line(student: str, lesson: str, new: dict[str, Any], old: dict[str, Any]) -
     return line
 
 
-def _sources(course: Path, numbers: list[str] | None = None) -> dict[str, NotebookNode]:
-    """The notebooks that were handed out, by lesson."""
-    wanted = {number.zfill(2) for number in numbers or ()}
-    paths = [path for path in sorted((course / "release").glob("*.ipynb")) if not wanted or path.name[:2] in wanted]
-    if not paths:
-        _leave(f"{course / 'release'} has no notebooks{' of these lessons' if wanted else ''}; `course release` first")
-    return {path.stem: nbformat.read(path, 4) for path in paths}
+def _lessons(course: Path, numbers: list[str] | None = None) -> dict[str, Path]:
+    """The lessons that were handed out, each with a notebook of it."""
+    found = lessons_handed_out(course / "release", numbers or ())
+    if not found:
+        _leave(f"{course / 'release'} has no notebooks{' of these lessons' if numbers else ''}; `course release` first")
+    return found
+
+
+def _given(course: Path, lesson: str, student: str, key: Key) -> tuple[NotebookNode, Key] | None:
+    try:
+        return handed_out(course / "release", lesson, student, key)
+    except KeyMissing as error:
+        _leave(str(error))
+
+
+def _nothing_of(course: Path, student: str) -> str:
+    unknown = course / "submitted" / student / "unknown"
+    return f"nothing that can be graded; look into {unknown}" if unknown.is_dir() else "nothing handed in"
+
+
+def _roster(course: Path) -> list[str]:
+    return sorted(set(read_roster(course / "students.csv").values()))
 
 
 def _grades(course: Path, lesson: str) -> dict[str, dict[str, Any]]:

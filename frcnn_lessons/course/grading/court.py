@@ -90,7 +90,7 @@ class Court:
             answer: the source of the student's cell.
             before: sources to run before it.
             forbidden: names not allowed.
-            seconds: for running the cell, and for each call.
+            seconds: that the answer may take to run the cell, and in each case (`Witness.start_case`).
 
         Raises:
             OutOfTime: the cell did not end.
@@ -100,7 +100,7 @@ class Court:
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         reader, writer, stop = self._forked() if self.fork else self._spawned()
         witness = Witness(reader, writer, stop, folder, seconds)
-        start = {"folder": str(folder), "name": name, "answer": answer, "before": list(before)}
+        start = {"folder": str(folder), "name": name, "answer": answer, "before": list(before), "seconds": seconds}
         try:
             witness.begin(start | {"forbidden": list(forbidden)}, 0.0 if self.fork else START_SECONDS)
         except BaseException:
@@ -220,7 +220,8 @@ class Witness:
     def __init__(
         self, reader: IO[bytes], writer: IO[bytes], stop: Callable[[], None], folder: Path, seconds: float
     ) -> None:
-        self.writer, self.stop, self.folder, self.seconds = writer, stop, folder, seconds
+        self.writer, self.stop, self.folder = writer, stop, folder
+        self.seconds = self.left = seconds  # for a case; what is left of them, as only waiting for the answer counts
         self.kind, self.value = "", None
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=4)
         self.thread = threading.Thread(target=self._read, args=(reader,), daemon=True)
@@ -238,11 +239,16 @@ class Witness:
     def begin(self, start: dict[str, Any], more_seconds: float) -> None:
         """Run the cell; raises what its code raised, and as `Court.hear` does."""
         self._send(start)
-        reply = self._reply(more_seconds + self.seconds, [])
+        self.left = more_seconds + self.seconds
+        reply = self._reply([])
         if "ready" not in reply:
             raise _error_of(reply)
         self.kind = "function" if reply["ready"] == "function" else "value"
         self.value = decoded(reply.get("value"))
+
+    def start_case(self) -> None:
+        """Give the answer its full time again, for all calls of a case together."""
+        self.left = self.seconds
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Call the student's function with copies of these inputs; what it changed is changed here as well.
@@ -255,7 +261,7 @@ class Witness:
         functions: list[Callable[..., Any]] = []
         sent = [encoded(one, functions) for one in inputs]
         self._send({"inputs": sent, "named": encoded(named, functions)})
-        reply = self._reply(self.seconds, functions)
+        reply = self._reply(functions)
         if "error" in reply:
             raise _error_of(reply)
         after = reply.get("inputs")
@@ -272,13 +278,14 @@ class Witness:
         except (OSError, ValueError) as error:
             raise Broken("its process ended") from error
 
-    def _reply(self, seconds: float, functions: list[Callable[..., Any]]) -> dict[str, Any]:
-        end = time.monotonic() + seconds
+    def _reply(self, functions: list[Callable[..., Any]]) -> dict[str, Any]:
         while True:
+            since = time.monotonic()
             try:
-                message = self.messages.get(timeout=max(end - time.monotonic(), 0.001))
+                message = self.messages.get(timeout=max(self.left, 0.001))
             except queue.Empty:
                 raise OutOfTime from None
+            self.left -= time.monotonic() - since
             if message is None:
                 raise Broken("its process ended")
             if "forbidden" in message:

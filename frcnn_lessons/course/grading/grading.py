@@ -19,18 +19,23 @@ def grade_submission(
     """Grade a student's notebook against the instructor's; never raises for what is in it.
 
     Args:
+        key: with the variants that this student was given.
         source: the notebook as it was handed out.
         accepted: exercises in which names that are not allowed are let pass.
 
     Returns:
-        `marks` (a `Mark` as a dict) and `answers` (the source) by exercise, and `notes`.
+        `marks` (a `Mark` as a dict), `answers` (the source) and `variants` by exercise, and `notes`.
     """
     submission = read_submission(path)
     answers = answers_of(submission, source)
+    given_to = source.metadata.get("frcnn_lessons", {}).get("student", "")
+    if submission.student and submission.student != given_to:
+        submission.notes.append(f"This is the notebook that was handed out to {submission.student}.")
     marks = {
         name: asdict(
             mark_of(court, key, name, answer, before(name, answer, submission, source), name in accepted, patience)
         )
         for name, answer in answers.items()
     }
-    return {"marks": marks, "answers": answers, "notes": submission.notes}
+    variants = {name: key.variants.get(name, "") for name in answers}
+    return {"marks": marks, "answers": answers, "variants": variants, "notes": submission.notes}

@@ -1,15 +1,16 @@
-"""The key of a course: which variants are handed out, and the seeds of the cases that nobody has seen.
+"""The key of a course: which variants and data are handed out, and the seeds of the cases that nobody has seen.
 
 The repository is public, references and cases included. What a class cannot look up is drawn by `course init`, kept in
 `key.json` of the course's folder, and never committed.
 """
 
 import functools
+import hmac
 import inspect
 import json
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,27 @@ class Key:
     Attributes:
         shift: added to the seeds of all random cases.
         variants: by exercise, the name of the variant handed out; "" for the exercise as it stands in the repository.
+        secret: from which `key_of` draws the variants of each student.
     """
 
     shift: int
     variants: dict[str, str]
+    secret: str = ""
 
 
 def draw_key() -> Key:
     """A key for a new course: a variant of each exercise that has one."""
-    choose = secrets.SystemRandom().choice
-    variants = {
-        name: choose([variant.name for variant in exercise.variants]) if exercise.variants else ""
-        for name, exercise in EXERCISES.items()
-    }
-    return Key(STEP * (1 + secrets.randbelow(10**9)), variants)
+    variants = {name: exercise.variant_of(secrets.randbits(64)) for name, exercise in EXERCISES.items()}
+    return Key(STEP * (1 + secrets.randbelow(10**9)), variants, secrets.token_hex(32))
+
+
+def key_of(key: Key, student: str) -> Key:
+    """The key for one student: variants and data that nobody can work out without the secret, always the same."""
+
+    def number(name: str) -> int:
+        return int.from_bytes(hmac.digest(key.secret.encode(), f"{student}/{name}".encode(), "sha256"))
+
+    return replace(key, variants={name: exercise.variant_of(number(name)) for name, exercise in EXERCISES.items()})
 
 
 def write_key(key: Key, path: Path) -> None:
@@ -53,7 +61,8 @@ def write_key(key: Key, path: Path) -> None:
     with written_whole(path) as temporary:
         temporary.chmod(0o600)
         temporary.write_text(
-            json.dumps({"shift": key.shift, "variants": key.variants}, indent=1) + "\n", encoding="utf-8"
+            json.dumps({"shift": key.shift, "secret": key.secret, "variants": key.variants}, indent=1) + "\n",
+            encoding="utf-8",
         )
 
 
@@ -65,18 +74,31 @@ def read_key(path: Path) -> Key:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        key = Key(int(data["shift"]), {str(name): str(variant) for name, variant in data["variants"].items()})
+        variants = {str(name): str(variant) for name, variant in data["variants"].items()}
+        key = Key(int(data["shift"]), variants, str(data.get("secret", "")))
     except FileNotFoundError:
         raise KeyMissing(f"{path} is missing: a graded course needs its key; `course init` draws one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeyMissing(f"{path} is no key of a course ({error}); take it from your backup") from error
-    for name, variant in key.variants.items():
-        if variant and name in EXERCISES and variant not in [one.name for one in EXERCISES[name].variants]:
-            raise KeyMissing(
-                f"{path}: {name} has no variant {variant!r} any more; stay with the course's version of the term's "
-                "beginning, or write the name of another into the key before you release that lesson"
-            )
+    look_for_variants(key.variants, path)
     return key
+
+
+def look_for_variants(variants: Mapping[str, str], path: Path) -> None:
+    """See that variants are still there.
+
+    Raises:
+        KeyMissing: one has gone; the message names the file that holds its name.
+    """
+    for name, variant in variants.items():
+        if variant and name in EXERCISES:
+            try:
+                EXERCISES[name].variant(variant)
+            except ValueError as error:
+                raise KeyMissing(
+                    f"{path}: {error}; stay with the course's version of the term's beginning, or write the name of "
+                    "another into key.json before you release that lesson"
+                ) from error
 
 
 @functools.cache

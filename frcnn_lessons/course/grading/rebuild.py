@@ -5,6 +5,7 @@ source, so that editing them changes nothing. What was odd is noted in words.
 """
 
 import ast
+import contextlib
 import copy
 import json
 from collections.abc import Iterator
@@ -28,10 +29,12 @@ class Submission:
     Attributes:
         cells: (id, kind, source) of each cell that could be read.
         notes: what was odd, in sentences.
+        student: to whom it was handed out, as its metadata say; "" where all have the same.
     """
 
     cells: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    student: str = ""
 
 
 def read_submission(path: Path) -> Submission:
@@ -42,12 +45,15 @@ def read_submission(path: Path) -> Submission:
         data = path.read_bytes()
         if not data.strip():
             return Submission(notes=[f"{path.name} is empty."])
-        cells = json.loads(data.decode("utf-8-sig"))["cells"]
+        notebook = json.loads(data.decode("utf-8-sig"))
+        cells = notebook["cells"]
         if not isinstance(cells, list):
             raise TypeError("cells are no list")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         return Submission(notes=[f"{path.name} is no notebook ({type(error).__name__})."])
     found = Submission()
+    with contextlib.suppress(KeyError, TypeError):
+        found.student = str(notebook["metadata"]["frcnn_lessons"]["student"])
     for cell in cells:
         try:
             source = cell["source"]
@@ -103,8 +109,11 @@ def answers_of(submission: Submission, source: NotebookNode) -> dict[str, str]:
 
 
 def before(name: str, answer: str, submission: Submission, source: NotebookNode) -> list[str]:
-    """What runs before an answer: the instructor's own code cells, and what other cells define and the answer uses."""
+    """What runs before an answer: the instructor's first code cell with imports and the cell with the exercise's data,
+    as one; and what other cells define and the answer uses.
+    """
     own = [cell.source for cell in source.cells if cell.cell_type == "code" and "nbgrader" not in cell.metadata]
+    data = [cell.source for cell in source.cells if cell.id == f"{name}-data"]
     definitions: dict[str, ast.stmt] = {}
     for cell, kind, text in submission.cells:
         if kind == "code" and cell != name:
@@ -118,7 +127,7 @@ def before(name: str, answer: str, submission: Submission, source: NotebookNode)
             helpers[one] = definitions[one]
             wanted += _used(ast.unparse(definitions[one]))
     code = "\n".join(dict.fromkeys(ast.unparse(statement) for statement in reversed(helpers.values())))
-    return ["\n\n".join(own[:1]), *([code] if code else [])]
+    return ["\n\n".join([*own[:1], *data]), *([code] if code else [])]
 
 
 def rebuilt(source: NotebookNode, answers: dict[str, str]) -> NotebookNode:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import linecache
+import math
 import os
 import pkgutil
 import random
@@ -30,7 +31,8 @@ from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, change, deco
 
 ANSWER = "<answer>"  # the name of the file that a student's code is compiled as
 MEMORY, FILE_SIZE = 3 * 2**30, 16 * 2**20  # bytes that an answer may take beside what is loaded, and write to a file
-CPU_SECONDS, FILES, PROCESSES = 120, 128, 64
+FILES, PROCESSES = 128, 64
+CPU_SECONDS = 60  # of the processor, for each second that a case may take
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
@@ -44,6 +46,8 @@ def end_all(children: Callable[[], list[psutil.Process]]) -> None:
     """Kill processes until there are none: one that forks while it is killed is met in the next round."""
     for _ in range(200):
         found = children()
+        psutil.wait_procs(found, timeout=0)  # our own that have ended are gone then
+        found = [process for process in found if _lives(process)]
         if not found:
             return
         for process in found:  # first stopped, so that none is born meanwhile
@@ -53,6 +57,14 @@ def end_all(children: Callable[[], list[psutil.Process]]) -> None:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(found, timeout=0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs: of what has ended, something may be left until its parent looks, which may be stopped."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def main(control_number: int) -> None:
@@ -101,7 +113,7 @@ def serve(reader: IO[bytes], writer: IO[bytes]) -> None:
     start = receive(reader)
     assert start is not None
     os.chdir(start["folder"])
-    _limit()
+    _limit(start["seconds"])
     _silence()
     names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
 
@@ -188,7 +200,7 @@ def _silence() -> None:
         os.dup2(nowhere, number)
 
 
-def _limit() -> None:
+def _limit(seconds: float) -> None:
     """Limits of memory, files, processor and processes, where the system has them."""
     if sys.platform == "win32":
         return
@@ -201,7 +213,7 @@ def _limit() -> None:
             resource.setrlimit(which, (wanted, wanted))
 
     lower(resource.RLIMIT_FSIZE, FILE_SIZE)
-    lower(resource.RLIMIT_CPU, CPU_SECONDS)
+    lower(resource.RLIMIT_CPU, CPU_SECONDS * math.ceil(seconds))
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_NOFILE, FILES)
     if sys.platform == "linux":
