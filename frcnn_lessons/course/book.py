@@ -22,6 +22,12 @@ from frcnn_lessons.files import written_whole
 PIECES = re.compile(r"^exercise: *(\w+) *$|^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_VARIANTS: Mapping[str, str] = {}
 
+# A check raises nothing, so nbgrader's own kernel would give full points to whatever it runs: this line stops it.
+HIDDEN = """
+### BEGIN HIDDEN TESTS
+raise RuntimeError("hidden cases and points are those of `frcnn-lessons course grade`, see nbgrader_config.py")
+### END HIDDEN TESTS"""
+
 
 class BookError(ValueError):
     """A source of exercises that cannot be made into a notebook; the message names it and says what to do."""
@@ -104,15 +110,42 @@ def release(
     Raises:
         BookError: there is no source, or one of them is faulty; nothing is written then.
     """
+    notebooks = {folder / f"{stem}.ipynb": made for stem, made in _made(sources, numbers, variants).items()}
+    for path, notebook in notebooks.items():
+        _write(notebook, path)
+    return list(notebooks)
+
+
+def release_for_nbgrader(
+    sources: Path, course: Path, numbers: Collection[str] = (), variants: Mapping[str, str] = NO_VARIANTS
+) -> Sequence[Path]:
+    """Write the notebooks of exercises where nbgrader looks for them: source/ and, to hand out, release/ of a course.
+
+    Those in source/ have a hidden line in each test cell, as nbgrader takes out in what it hands out.
+
+    Args and raises: as `release`. Returns the paths of what is handed out.
+    """
+    notebooks = _made(sources, numbers, variants)
+    for stem, notebook in notebooks.items():
+        _write(notebook, course / "release" / stem / f"{stem}.ipynb")
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade"):
+                cell.source += HIDDEN
+        _write(notebook, course / "source" / stem / f"{stem}.ipynb")
+    return [course / "release" / stem / f"{stem}.ipynb" for stem in notebooks]
+
+
+def _made(sources: Path, numbers: Collection[str], variants: Mapping[str, str]) -> dict[str, NotebookNode]:
     wanted = {number.zfill(2) for number in numbers}
     paths = [path for path in sorted(sources.glob("[0-9][0-9]_*.md")) if not wanted or path.name[:2] in wanted]
     if missing := wanted - {path.name[:2] for path in paths}:
         raise BookError(f"{sources} has no exercises for lesson {', '.join(sorted(missing))}")
-    notebooks = {folder / f"{path.stem}.ipynb": exercise_notebook(path, variants) for path in paths}
-    for path, notebook in notebooks.items():
-        with written_whole(path) as temporary:
-            nbformat.write(notebook, temporary)
-    return list(notebooks)
+    return {path.stem: exercise_notebook(path, variants) for path in paths}
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    with written_whole(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 def _check(exercise: Exercise, variant: str = "") -> str:
