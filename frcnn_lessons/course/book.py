@@ -22,6 +22,12 @@ from frcnn_lessons.files import written_whole
 PIECES = re.compile(r"^exercise: *(\w+) *$|^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_VARIANTS: Mapping[str, str] = {}
 
+# A check raises nothing, so nbgrader's own kernel would give full points to whatever it runs: this line stops it.
+HIDDEN = """
+### BEGIN HIDDEN TESTS
+raise RuntimeError("hidden cases and points are those of `frcnn-lessons course grade`, see nbgrader_config.py")
+### END HIDDEN TESTS"""
+
 
 class BookError(ValueError):
     """A source of exercises that cannot be made into a notebook; the message names it and says what to do."""
@@ -117,20 +123,40 @@ def release(
     Raises:
         BookError: there is no source, or one of them is faulty; nothing is written then.
     """
+    notebooks = {folder / f"{stem}.ipynb": made for stem, made in _made(sources, numbers, variants, student).items()}
+    new = [path for path in notebooks if not (keep and path.exists())]
+    for path in new:
+        _write(notebooks[path], path)
+    return new
+
+
+def write_source(
+    sources: Path, folder: Path, numbers: Collection[str] = (), variants: Mapping[str, str] = NO_VARIANTS
+) -> None:
+    """Write what nbgrader makes its gradebook from, folder/NN_name/NN_name.ipynb: each test cell has a hidden line.
+
+    Args and raises: as `release`.
+    """
+    for stem, notebook in _made(sources, numbers, variants).items():
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade"):
+                cell.source += HIDDEN
+        _write(notebook, folder / stem / f"{stem}.ipynb")
+
+
+def _made(
+    sources: Path, numbers: Collection[str], variants: Mapping[str, str], student: str = ""
+) -> dict[str, NotebookNode]:
     wanted = {number.zfill(2) for number in numbers}
     paths = [path for path in sorted(sources.glob("[0-9][0-9]_*.md")) if not wanted or path.name[:2] in wanted]
     if missing := wanted - {path.name[:2] for path in paths}:
         raise BookError(f"{sources} has no exercises for lesson {', '.join(sorted(missing))}")
-    places = {folder / f"{path.stem}.ipynb": path for path in paths}
-    notebooks = {
-        place: exercise_notebook(path, variants, student)
-        for place, path in places.items()
-        if not (keep and place.exists())
-    }
-    for path, notebook in notebooks.items():
-        with written_whole(path) as temporary:
-            nbformat.write(notebook, temporary)
-    return list(notebooks)
+    return {path.stem: exercise_notebook(path, variants, student) for path in paths}
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    with written_whole(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 def _check(exercise: Exercise, variant: str = "") -> str:

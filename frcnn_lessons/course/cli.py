@@ -194,6 +194,11 @@ def main() -> None:
                 f"{package} is not installed, which the service needs: uv run --extra serve frcnn-lessons serve, or "
                 'pip install -e ".[serve]"'
             )
+        if package == "nbgrader":
+            sys.exit(
+                "nbgrader is not installed, which the gradebook.db of your course needs: uv sync --extra instructor, "
+                'or pip install -e ".[instructor]"'
+            )
         raise
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,7 +14,7 @@ from frcnn_lessons.course.grading import feedback as telling
 from frcnn_lessons.course.grading.collect import collect as collect_from
 from frcnn_lessons.course.grading.collect import read_roster
 from frcnn_lessons.course.grading.court import Court
-from frcnn_lessons.course.grading.grading import grade_submission
+from frcnn_lessons.course.grading.grading import grade_submission, grades_path, read_grades, write_grades
 from frcnn_lessons.course.grading.handed_out import handed_out, lessons_handed_out
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, key_of, read_key, write_key
 from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term, write_to_read
@@ -30,6 +29,28 @@ IGNORED = "# Nothing of a course is public.\n*\n"
 ROSTER = "id,name\n"
 ACCEPTED = "student,exercise\n"
 BY_HAND = "student,exercise,points\n"
+NBGRADER = """# For nbgrader, if you use it: notebooks/instructor/README.md of the lessons says how.
+import warnings
+from pathlib import Path
+
+COURSE = Path(__file__).resolve().parent
+LESSONS = "frcnn_lessons.course.grading.nbgrader_bridge"
+
+c = get_config()
+c.CourseDirectory.root = str(COURSE)
+c.NbGrader.logfile = str(COURSE / "nbgrader.log")
+c.NbGrader.logging_config = {"handlers": {"console": {"level": "ERROR"}}}
+warnings.filterwarnings("ignore", module="nbgrader.api")  # of its own use of its database
+c.GenerateAssignment.force = True  # release/ is there already
+c.ClearSolutions.enabled = False  # source/ holds none
+c.Autograde.exporter_class = f"{LESSONS}.Rebuilt"
+c.Autograde.autograde_preprocessors = [
+    f"{LESSONS}.OurCourt",  # in place of Execute and SaveAutoGrades
+    "nbgrader.preprocessors.ClearHiddenTests",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+"""
 HERE = Path()
 
 
@@ -43,13 +64,15 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
         ("students.csv", ROSTER),
         ("accepted.csv", ACCEPTED),
         ("by_hand.csv", BY_HAND),
+        ("nbgrader_config.py", NBGRADER),
     ):
         if not (folder / name).exists():
             with written_whole(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     write_key(draw_key(), folder / "key.json")
     typer.echo(
-        f"{folder}: key.json (keep a copy, show it to nobody), students.csv (fill it in), accepted.csv, by_hand.csv"
+        f"{folder}: key.json (keep a copy, show it to nobody), students.csv (fill it in), accepted.csv, by_hand.csv, "
+        "nbgrader_config.py"
     )
 
 
@@ -74,6 +97,7 @@ def release(
         for student, its_key in keys.items():
             folder = course / "release" / student
             made += book.release(sources, folder, numbers or (), its_key.variants, student, keep=True)
+        book.write_source(sources, course / "source", numbers or (), key.variants)
     except (book.BookError, lessons.LessonError) as error:
         _leave(str(error))
     for path in made:
@@ -109,8 +133,8 @@ def grade(
         for lesson in _lessons(course, numbers):
             for path in sorted((course / "submitted").glob(f"*/{lesson}/{lesson}.ipynb")):
                 student = path.parent.parent.name
-                place = course / "grades" / lesson / f"{student}.json"
-                old = _read(place)
+                place = grades_path(course, lesson, student)
+                old = read_grades(place)  # one that was damaged is graded anew
                 mark = hashlib.sha256(path.read_bytes() + repr(sorted(accepted.get(student, ()))).encode()).hexdigest()
                 if old.get("submission") == mark and not again:
                     continue
@@ -119,7 +143,7 @@ def grade(
                     continue
                 source, its_key = given
                 new = grade_submission(court, its_key, path, source, accepted.get(student, set()), patience)
-                _write_json(place, new | {"submission": mark})
+                write_grades(new | {"submission": mark}, place)
                 typer.echo(_line(student, lesson, new, old if again else {}))
             for student in _roster(course):
                 if not (course / "submitted" / student / lesson).is_dir():
@@ -209,8 +233,15 @@ def _roster(course: Path) -> list[str]:
 
 
 def _grades(course: Path, lesson: str) -> dict[str, dict[str, Any]]:
-    """What was graded, with the points that a person has given in `by_hand.csv`."""
-    grades = {path.stem: found for path in (course / "grades" / lesson).glob("*.json") if (found := _read(path))}
+    """What was graded, with the points that a person has given in nbgrader's formgrader or in `by_hand.csv`."""
+    paths = (course / "grades" / lesson).glob("*.json")
+    grades = {path.stem: found for path in paths if (found := read_grades(path))}
+    if (course / "gradebook.db").exists():
+        from frcnn_lessons.course.grading.nbgrader_bridge import given_by_a_person
+
+        for student, exercise, given in given_by_a_person(course / "gradebook.db", lesson):
+            if student in grades and exercise in grades[student]["marks"]:
+                grades[student]["marks"][exercise]["points"] = given
     for student, exercise, points in _rows(course / "by_hand.csv", 3):
         if (mark := grades.get(student, {}).get("marks", {}).get(exercise)) is None:
             continue
@@ -236,18 +267,6 @@ def _accepted(course: Path) -> dict[str, set[str]]:
     for student, exercise in _rows(course / "accepted.csv", 2):
         accepted.setdefault(student, set()).add(exercise)
     return accepted
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # a file that was damaged is graded anew
-        return {}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _key(course: Path) -> Key:

@@ -1,5 +1,6 @@
-"""Grade one submission: its marks, its answers and what was odd about it."""
+"""Grade one submission: its marks, its answers and what was odd about it; keep them in `grades/` of the course."""
 
+import json
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.judging import mark_of
 from frcnn_lessons.course.grading.key import Key
 from frcnn_lessons.course.grading.rebuild import answers_of, before, read_submission
+from frcnn_lessons.files import written_whole
 
 
 def grade_submission(
@@ -39,3 +41,22 @@ def grade_submission(
     }
     variants = {name: key.variants.get(name, "") for name in answers}
     return {"marks": marks, "answers": answers, "variants": variants, "notes": submission.notes}
+
+
+def grades_path(course: Path, lesson: str, student: str) -> Path:
+    """Where the grades of a submission are kept."""
+    return course / "grades" / lesson / f"{student}.json"
+
+
+def read_grades(path: Path) -> dict[str, Any]:
+    """What `grade_submission` gave; nothing where there is no such file, or a damaged one."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_grades(grades: dict[str, Any], path: Path) -> None:
+    """Keep what `grade_submission` gave."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(grades, indent=1) + "\n", encoding="utf-8")

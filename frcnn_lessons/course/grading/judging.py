@@ -158,9 +158,9 @@ def _share(exercise: Exercise, report: Report) -> float:
 
 def _is_untouched(exercise: Exercise, answer: str) -> bool:
     try:
-        return ast.dump(ast.parse(answer)) == ast.dump(ast.parse(exercise.starting_point))
+        return not answer.strip() or ast.dump(ast.parse(answer)) == ast.dump(ast.parse(exercise.starting_point))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return not answer.strip()
+        return False
 
 
 def _not_allowed(most: int, used: str) -> Mark:
