@@ -178,6 +178,12 @@ def test_that_val_is_train_is_said_of_a_single_image(tmp_path):
     assert [note for note in data.notes if "train and val are the same" in note]
 
 
+def test_that_nothing_is_to_be_found_in_a_part_is_said(tmp_path):
+    voc_plain(tmp_path)
+    lists(tmp_path, train=["a", "b"], val=["c"])
+    assert open_data(tmp_path).notes == ["no image for val holds an object, so scores of them say nothing"]
+
+
 def test_an_image_in_two_splits_is_said(tmp_path):
     voc_plain(tmp_path)
     lists(tmp_path, train=["a", "c"], val=["b", "a"])

@@ -76,7 +76,7 @@ def test_a_port_in_use_is_a_sentence(checkpoint):
         port = taken.getsockname()[1]
         said = refused(checkpoint, "--port", port)
     assert said.startswith(f"cannot listen on 127.0.0.1:{port} (")
-    assert said.endswith("; choose another --port\n")
+    assert said.endswith("; choose another --port or --host\n")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 no checkpoint"])

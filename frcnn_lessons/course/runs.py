@@ -4,7 +4,7 @@
     training.0-12.pth     the state of the training, whole after each epoch
     Epoch.1.pth ...       the detector after each epoch
     best.pth              the detector of the epoch with the highest AP50 on the validation images
-    history.json, losses.png
+    history.json, losses.png  (drawn where the packages of the lessons are installed)
 
 A finished training of 12 epochs can go on to 20: as a second leg, `training.12-20.pth`, with a schedule of its own.
 """

@@ -105,6 +105,7 @@ def open_data(
         if len(splits["train"]) == 1:
             notes.append("of a single image, train and val are the same; its scores say nothing of other images")
         splits = _with_val(splits, seed)
+    notes += _nothing_to_find(splits)
     return OwnData(kind, classes, splits, defects, notes)
 
 
@@ -125,6 +126,15 @@ def _alike(classes: tuple[str, ...]) -> list[str]:
     pairs = [(first.setdefault(name.casefold(), name), name) for name in classes]
     return [
         f"{one!r} and {two!r} are two classes; if they are one, write it in one way" for one, two in pairs if one != two
+    ]
+
+
+def _nothing_to_find(splits: dict[str, AnnotatedImages]) -> list[str]:
+    """A sentence for each part to measure on that holds no object."""
+    return [
+        f"no image for {split} holds an object, so scores of them say nothing"
+        for split, images in splits.items()
+        if split != "train" and not any(len(images.annotation(i)["labels"]) for i in range(len(images)))
     ]
 
 

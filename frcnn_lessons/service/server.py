@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         taken.listen(2048)
     except OSError as error:
         taken.close()
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host") from error
     return taken
 
 
