@@ -5,7 +5,7 @@ here (lesson 10), what `frcnn-lessons train` begins with for data that nobody ha
 service was trained with. Lesson 12.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frcnn_lessons.detectors import BackboneName, DetectorName
 from frcnn_lessons.fast_rcnn import HeadSettings
@@ -100,6 +100,15 @@ OWN_DATA = Recipe(
         clip_norm=5.0,
     ),
     anchors_from_data=True,
+)
+
+# The best that was found for PASCAL VOC within an hour of two cores: `tests/benchmarks/voc.py`, table in lesson 12.
+VOC = replace(
+    OWN_DATA,
+    rpn=replace(OWN_DATA.rpn, sizes=(32, 64, 128, 256), ratios=(0.5, 1.0, 2.0)),
+    training=replace(OWN_DATA.training, epochs=16),
+    anchors_from_data=False,
+    augment=True,
 )
 
 # torchvision's Faster R-CNN as a published tagging service configured it: 22 classes and background, initial weights

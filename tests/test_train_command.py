@@ -360,6 +360,9 @@ def test_options_come_from_the_call_the_run_or_the_recipe():
     assert options.detector == "faster"
     assert options.epochs == 3
     assert options.learning_rate == recipes.OWN_DATA.training.learning_rate
+    assert not options.augment
+    options = complete({"recipe": "voc", "epochs": None}, None)
+    assert (options.augment, options.epochs) == (True, recipes.VOC.training.epochs)
     assert options.long_side == 667
     again = complete({"epochs": None, "seed": 5}, train_command.asdict(options))
     assert again == replace(options, seed=5)

@@ -27,12 +27,16 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The folder of this training.")],
     images: Images = None,
-    recipe: Annotated[str | None, typer.Option(help="own, or tagging for a published service's.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="own, voc (the best on VOC in an hour) or tagging (a published service's).")
+    ] = None,
     detector: Annotated[
         str | None, typer.Option(help="faster, fast, rcnn, sppnet, faster-four-step or torchvision.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="efficientnet_lite0, vgg16, resnet50 or mini.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="12 by default. After a finished run: more of them.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="By default the recipe's, 12. After a finished run: more of them.")
+    ] = None,
     short_side: Annotated[int | None, typer.Option(help="Images are resized so, in pixels; 400 by default.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, 2 by default.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="By default the recipe's, scaled with the batch.")] = None,

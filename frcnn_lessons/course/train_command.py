@@ -50,7 +50,7 @@ from frcnn_lessons.settings import Count, Positive, Whole, check_settings
 from frcnn_lessons.sppnet import fine_tune as fine_tune_pyramid
 from frcnn_lessons.training import History, predict, train
 
-RECIPES: dict[str, Recipe] = {"own": recipes.OWN_DATA, "tagging": recipes.TAGGING}
+RECIPES: dict[str, Recipe] = {"own": recipes.OWN_DATA, "voc": recipes.VOC, "tagging": recipes.TAGGING}
 
 # Stages that keep their ImageNet weights: conv1 and conv2 of VGG16 (Fast R-CNN, 4.5), the stem and the first group of
 # ResNet-50 (torchvision's users), up to the third of EfficientNet-Lite0 (found by trying).
@@ -65,7 +65,7 @@ VARIED = ("faster", "torchvision")
 class Options:
     """What was asked for, with the recipe's values where nothing was; the names are those of the command's options."""
 
-    recipe: Literal["own", "tagging"]
+    recipe: Literal["own", "voc", "tagging"]
     detector: DetectorName
     backbone: BackboneName
     epochs: Count

@@ -40,7 +40,7 @@ from frcnn_lessons.datasets import ResizeShortSide, Sample, VOCDataset, batches,
 from frcnn_lessons.datasets.transforms import Augment
 from frcnn_lessons.detectors import Description, build_detector
 from frcnn_lessons.metrics import average_recall, evaluate_coco, evaluate_voc, proposal_recall
-from frcnn_lessons.recipes import OWN_DATA
+from frcnn_lessons.recipes import VOC
 from frcnn_lessons.selective_search import proposals
 from frcnn_lessons.training import History, predict, train
 
@@ -53,14 +53,13 @@ DESCRIPTION = Description(
     long_side=480,
     frozen_stages=3,
     frozen_norm=True,
-    rpn=replace(OWN_DATA.rpn, sizes=(32, 64, 128, 256), ratios=(0.5, 1.0, 2.0)),
-    head=OWN_DATA.head,
+    rpn=VOC.rpn,
+    head=VOC.head,
 )
-TRAINING = replace(OWN_DATA.training, epochs=6, learning_rate=5e-4)
+TRAINING = replace(VOC.training, epochs=6)
 # Of the recipe: each adds to the one before.
 VARIANTS = ("plain", "augment", "deeper")
 AVERAGED_OVER = 500  # steps: the share of the newest weights in the average is 1 / 500
-SHORT_SIDE_OF_THE_BEST, EPOCHS_OF_THE_BEST = 400, 16
 
 
 def load(folder: Path, split: str, short: int, count: int | None = None, whole: bool = False) -> list[Sample]:
@@ -182,7 +181,7 @@ def best(folder: Path, rows: Path, seed: int, device: str, epochs: int, workers:
     name = max(tried, key=lambda job: max(tried[job]["AP50"], tried[job]["averaged"]["AP50"]))
     weights = "averaged" if tried[name]["averaged"]["AP50"] > tried[name]["AP50"] else "last"
     learned, judged = (load(folder, split, 0, whole=True) for split in ("trainval", "test"))
-    row = variant(name, learned, judged, SHORT_SIDE_OF_THE_BEST, seed, device, epochs, workers)
+    row = variant(name, learned, judged, VOC.short_side, seed, device, epochs, workers)
     return {"chosen": [name, weights]} | row
 
 
@@ -326,7 +325,7 @@ def main() -> int:
             epochs = options.epochs or TRAINING.epochs
             row = choose(options.folder, job, epochs=epochs, workers=options.workers, **common)
         elif job == "best":
-            epochs = options.epochs or EPOCHS_OF_THE_BEST
+            epochs = options.epochs or VOC.training.epochs
             row = best(options.folder, options.rows, epochs=epochs, workers=options.workers, **common)
         else:
             row = one_of_four(options.folder, job, epochs=options.epochs or TRAINING.epochs, **common)
