@@ -21,7 +21,7 @@ from frcnn_lessons.files import written_whole
 
 MOST_MEMBERS, MOST_BYTES = 20_000, 2 * 2**30  # of an archive, unpacked
 
-MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_\w+?_?$")
+MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_")  # a folder, or a file if "in folders" is off
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+$", re.IGNORECASE)
 
 
@@ -153,7 +153,7 @@ def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
 def _who(path: str) -> tuple[str, str]:
     """Name and number of the student, from a path in an archive of Moodle or Canvas, or of folders by student."""
     parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
-    for part in parts[:-1]:
+    for part in parts:
         if match := MOODLE.match(part):
             return match["who"], match["number"]
     if parts and (match := CANVAS.match(parts[-1])):

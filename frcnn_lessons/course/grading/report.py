@@ -198,4 +198,4 @@ def _number(points: float | str) -> str:
 
 def _cell(text: str) -> str:
     """A text that a spreadsheet does not take for a formula."""
-    return "'" + text if text[:1] in "=+-@" else text
+    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
