@@ -13,16 +13,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from frcnn_lessons.course import book, cli
 from frcnn_lessons.course.grading import commands
 from frcnn_lessons.course.grading.collect import collect
 from frcnn_lessons.course.grading.court import Court
+from frcnn_lessons.course.grading.feedback import feedback_notebook
 from frcnn_lessons.course.grading.judging import mark_of
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, graded, key_of, read_key
 from frcnn_lessons.course.grading.rebuild import answers_of, lesson_of, read_submission
-from frcnn_lessons.course.grading.report import alike, table_of_lessons
+from frcnn_lessons.course.grading.report import alike, table_of_lessons, write_term
+from frcnn_lessons.course.grading.tables import TableError, read_table
 from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, decoded, encoded
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.comparing import same_inputs
@@ -98,11 +101,16 @@ def test_three_submissions_from_the_archive_to_the_table(tmp_path, command):
     lines = command("grade", "--course", course).splitlines()
     assert [line.split()[0] for line in lines] == ["ada", "ben", "cem", "mia"]
     assert command("grade", "--course", course).count("\n") == 1, "what is graded is graded once"
-    command("export", "--course", course)
+    old = (course / "accepted.csv").read_text()
+    (course / "accepted.csv").write_text(old + "ben,soft_nms\n")
+    assert "! 01_boxes_and_iou: to be graded first, with `course grade`: ben\n" in command("export", "--course", course)
+    (course / "accepted.csv").write_text(old)
+    assert "to be graded" not in command("export", "--course", course)
     rows = rows_of(course / "reports" / "01_boxes_and_iou-points.csv")
     assert [rows[who]["points"] for who in ("ada", "ben", "cem")] == ["3", "1", f"{EXERCISES['soft_nms'].points}"]
     assert rows["cem"]["iou_one_cxcywh"] == "0"
     assert (rows["mia"]["points"], rows["mia"]["of"]) == ("0", rows["ada"]["of"])
+    assert (rows["ada"]["notes"], rows["mia"]["notes"]) == ("", "nothing handed in.")
     mistakes = (course / "reports" / "01_boxes_and_iou-mistakes.csv").read_text()
     assert "iou_one_cxcywh,time,1" in mistakes
     command("feedback", "--course", course)
@@ -315,6 +323,81 @@ def test_no_path_of_an_archive_leaves_the_folder(tmp_path):
     outside = [p for p in tmp_path.rglob("*.ipynb") if not p.is_relative_to(tmp_path / "in" / "submitted")]
     assert outside == []
     assert list((tmp_path / "in").rglob("broken.ipynb")), "what cannot be read is kept for a person to see"
+
+
+def test_a_stranger_and_another_lesson_are_named_and_an_accent_of_macos_is_one(tmp_path):
+    roster, other = tmp_path / "students.csv", book.exercise_notebook(SOURCE.with_name("04_measuring_a_detector.md"))
+    roster.write_text("\ufeffid;name\r\ncy;Cyrille L\u00f6f\r\ngus;Gus Hahn\r\n", encoding="utf-8")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        for path, notebook in (
+            ("Cyrille Lo\u0308f_1_assignsubmission_file_/a.ipynb", a_notebook()),
+            ("Gus Hahn_2_assignsubmission_file_a.ipynb", other),  # as Moodle has it without folders
+            ("Zoe_3_assignsubmission_file_/a.ipynb", a_notebook()),
+        ):
+            out.writestr(path, nbformat.writes(notebook))
+    found = collect(tmp_path / "a.zip", tmp_path / "s", {"01": a_notebook(), "04": other}, roster)
+    assert [one[:2] for one in found.taken] == [("cy", "01"), ("gus", "04"), ("zoe", "01")]
+    assert found.problems == [
+        "Zoe_3_assignsubmission_file_/a.ipynb: students.csv has no Zoe; kept as zoe.",
+        "gus: handed in 04, and not 01 as most did.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id,name\nada,L\u00f6f\n".encode("latin-1"), "is not in UTF-8"),
+        (b"ada,Ada Berg\n", "its first line has to be id,name"),
+        (b"id,name\nada\n", "line 2: it has to say id,name"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused(tmp_path, text, says):
+    (tmp_path / "students.csv").write_bytes(text)
+    with pytest.raises(TableError, match=says):
+        read_table(tmp_path / "students.csv", ("id", "name"))
+
+
+def test_points_by_hand_are_taken_as_a_spreadsheet_writes_them_and_never_lost_in_silence(tmp_path, capsys):
+    (tmp_path / "students.csv").write_text("id,name\nada,Ada Berg\ndan,Dan Ito\n")
+    mark = {"points": None, "most": 2, "verdict": "by hand", "groups": {}, "mistake": "", "value": None, "says": []}
+    path = tmp_path / "grades" / "01_boxes_and_iou" / "ada.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"marks": {"why_the_logarithm": mark}, "answers": {}, "variants": {}, "notes": []}))
+
+    def by_hand(text):
+        (tmp_path / "by_hand.csv").write_text(text, encoding="utf-8")
+        return commands._grades(tmp_path, "01_boxes_and_iou")["ada"]["marks"]["why_the_logarithm"]["points"]
+
+    assert by_hand("\ufeffstudent;exercise;points\r\nada;why_the_logarithm;1,5\r\n") == 1.5
+    assert by_hand("student,exercise,points\nada,one_point_better,1\n") is None, "of another lesson"
+    assert by_hand("student,exercise,points\ndan,why_the_logarithm,1\n") is None
+    assert "nothing of it was graded" in capsys.readouterr().out
+    for row, says in (
+        ("ada,why_the_logarithm,3", "no number of points from 0 to 2"),
+        ("ada,why_the_logarithm,nan", "no number of points from 0 to 2"),
+        ("Ada Berg,why_the_logarithm,1", "no student has the id 'Ada Berg'"),
+        ("ada,01.8,1", "no exercise '01.8'"),
+    ):
+        with pytest.raises(typer.Exit):
+            by_hand(f"student,exercise,points\n{row}\n")
+        assert says in capsys.readouterr().err
+
+
+def test_feedback_says_what_is_not_counted_yet_and_why_a_group_has_no_points():
+    right = {"points": 1.0, "most": 3, "verdict": "not yet", "says": [], "groups": {"on paper": [4, 4], "edge": [0, 1]}}
+    waiting = {"points": None, "most": 2, "verdict": "by hand", "says": [], "groups": {}}
+    marks = {"deltas_to_one": right, "why_the_logarithm": waiting}
+    cells = feedback_notebook(a_notebook(), {"answers": {}, "marks": marks, "notes": []}).cells
+    assert cells[0].source.startswith("# 1 of 5 points\n\nAnswers still to be read, and not counted yet: 1.")
+    assert "> Right: 4 of 4 on paper, 0 of 1 at the edges." in next(c for c in cells if "1 of 3" in c.source).source
+
+
+def test_what_is_not_graded_yet_is_no_zero(tmp_path):
+    mark = {"points": 1, "most": 1, "verdict": "right", "groups": {}, "mistake": "", "value": None, "says": []}
+    of_ada = {"marks": {"read_the_format": mark}, "answers": {}, "variants": {}, "notes": []}
+    write_term({"01": {"ada": of_ada}, "04": {"ada": of_ada, "cy": of_ada}}, tmp_path / "term.csv")
+    rows = rows_of(tmp_path / "term.csv")
+    assert (rows["cy"]["01"], rows["cy"]["04"], rows["cy"]["points"]) == ("?", "1", "?")
 
 
 def test_what_is_no_archive_is_named(tmp_path):

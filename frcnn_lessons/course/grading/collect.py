@@ -4,10 +4,11 @@ Nothing is unpacked by its path: members are read one by one, within limits, and
 notebook is known by its cells, not by its name.
 """
 
-import csv
 import re
+import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,12 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from frcnn_lessons.course.grading.rebuild import LARGEST, lesson_of, read_submission
+from frcnn_lessons.course.grading.tables import read_table
 from frcnn_lessons.files import written_whole
 
 MOST_MEMBERS, MOST_BYTES = 20_000, 2 * 2**30  # of an archive, unpacked
 
-MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_\w+?_?$")
+MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_")  # a folder, or a file if "in folders" is off
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+$", re.IGNORECASE)
 
 
@@ -40,6 +42,9 @@ def collect(download: Path, folder: Path, sources: dict[str, NotebookNode], rost
         folder: of the submissions.
         sources: the instructor's notebooks by lesson.
         roster: `students.csv` with the columns id and name; where there is none, nobody is missing.
+
+    Raises:
+        TableError: the roster cannot be read.
     """
     found, students = Collected(), read_roster(roster)
     owners: dict[str, str] = {}
@@ -49,6 +54,8 @@ def collect(download: Path, folder: Path, sources: dict[str, NotebookNode], rost
         if not student:
             found.problems.append(f"{path}: it is not to be told whose this is.")
             continue
+        if students and _slug(who) not in students:
+            found.problems.append(f"{path}: students.csv has no {who}; kept as {student}.")
         if owners.setdefault(student, number) != number:
             found.problems.append(f"{path}: a second student is called {who}; kept as {student}-{number}.")
             student = f"{student}-{number}"
@@ -69,23 +76,29 @@ def collect(download: Path, folder: Path, sources: dict[str, NotebookNode], rost
         if not any(target.parent.iterdir()):
             target.parent.rmdir()
         found.taken.append((student, lesson, place))
+    lessons = Counter(lesson for _, lesson, _ in found.taken)
+    usual = max(lessons, key=lambda lesson: lessons[lesson], default="")
+    has_it = {student for student, lesson, _ in found.taken if lesson == usual}
+    for student, lesson, _ in found.taken:
+        if student not in has_it:
+            found.problems.append(f"{student}: handed in {lesson}, and not {usual} as most did.")
     handed_in = {student for student, _, _ in found.taken}
     found.missing = sorted(set(students.values()) - handed_in)
     return found
 
 
 def read_roster(path: Path) -> dict[str, str]:
-    """The students of a course: their ids by the names that an archive may call them."""
-    if not path.is_file():
-        return {}
+    """The students of a course: their ids by the names that an archive may call them.
+
+    Raises:
+        TableError: the table cannot be read.
+    """
     students: dict[str, str] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            student = _slug(row.get("id") or "")
-            if student:
-                words = (row.get("name") or "").split()
-                names = (" ".join(words), "".join(words[-1:] + words[:-1]), "".join(words), row.get("id") or "")
-                students |= {_slug(name): student for name in names if _slug(name)}
+    for row in read_table(path, ("id", "name")):
+        if student := _slug(row["id"]):
+            words = row["name"].split()
+            names = (" ".join(words), "".join(words[-1:] + words[:-1]), "".join(words), row["id"])
+            students |= {_slug(name): student for name in names if _slug(name)}
     return students
 
 
@@ -140,7 +153,7 @@ def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
 def _who(path: str) -> tuple[str, str]:
     """Name and number of the student, from a path in an archive of Moodle or Canvas, or of folders by student."""
     parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
-    for part in parts[:-1]:
+    for part in parts:
         if match := MOODLE.match(part):
             return match["who"], match["number"]
     if parts and (match := CANVAS.match(parts[-1])):
@@ -149,8 +162,11 @@ def _who(path: str) -> tuple[str, str]:
 
 
 def _slug(name: str) -> str:
-    """A name as that of a folder: letters of any script, digits and hyphens."""
-    return re.sub(r"[^\w-]+", "-", name.strip().lower()).strip("-_")[:80]
+    """A name as that of a folder: letters of any script, digits and hyphens.
+
+    macOS writes an accent as a character of its own, which is put back onto its letter.
+    """
+    return re.sub(r"[^\w-]+", "-", unicodedata.normalize("NFC", name).strip().lower()).strip("-_")[:80]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """The commands `frcnn-lessons course ...`; `notebooks/instructor/README.md` leads through them."""
 
-import csv
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,6 +17,8 @@ from frcnn_lessons.course.grading.grading import grade_submission, grades_path, 
 from frcnn_lessons.course.grading.handed_out import handed_out, lessons_handed_out
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, key_of, read_key, write_key
 from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term, write_to_read
+from frcnn_lessons.course.grading.tables import TableError, read_table
+from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.files import CHECKOUT, written_whole
 
 app = typer.Typer(help="Hand out exercises, collect them, grade them, and tell what came of it.", no_args_is_help=True)
@@ -111,7 +112,10 @@ def collect(download: Annotated[Path, typer.Argument(metavar="DOWNLOADS")], cour
     if not download.exists():
         _leave(f"{download} is not there; name the archive that Moodle or Canvas gave")
     sources = {lesson: nbformat.read(path, 4) for lesson, path in _lessons(course).items()}
-    found = collect_from(download, course / "submitted", sources, course / "students.csv")
+    try:
+        found = collect_from(download, course / "submitted", sources, course / "students.csv")
+    except TableError as error:
+        _leave(str(error))
     for student, lesson, _ in found.taken:
         typer.echo(f"{student:32}{lesson}")
     for problem in found.problems:
@@ -135,7 +139,7 @@ def grade(
                 student = path.parent.parent.name
                 place = grades_path(course, lesson, student)
                 old = read_grades(place)  # one that was damaged is graded anew
-                mark = hashlib.sha256(path.read_bytes() + repr(sorted(accepted.get(student, ()))).encode()).hexdigest()
+                mark = _mark(path, accepted)
                 if old.get("submission") == mark and not again:
                     continue
                 if (given := _given(course, lesson, student, key)) is None:
@@ -168,12 +172,13 @@ def feedback(numbers: Numbers = None, course: Folder = HERE) -> None:
 def export(numbers: Numbers = None, course: Folder = HERE) -> None:
     """Write points and mistakes as CSV into reports/, and print which answers are too much alike, or another's."""
     key = _key(course)
-    nothing: dict[str, Any] = {"marks": {}, "answers": {}, "variants": {}, "notes": []}
-    term = {
-        lesson: dict.fromkeys(_roster(course), nothing) | grades
-        for lesson in _lessons(course)
-        if (grades := _grades(course, lesson))
-    }
+    by_lesson = {lesson: grades for lesson in _lessons(course) if (grades := _grades(course, lesson))}
+    students = {*_roster(course), *(student for grades in by_lesson.values() for student in grades)}
+    term = {}
+    for lesson, grades in by_lesson.items():
+        if waiting := _waiting(course, lesson, key):
+            typer.echo(f"! {lesson}: to be graded first, with `course grade`: {', '.join(waiting)}")
+        term[lesson] = {student: _nothing(course, student) for student in students - set(waiting)} | grades
     for lesson in _lessons(course, numbers):
         if lesson not in term:
             continue
@@ -228,8 +233,34 @@ def _nothing_of(course: Path, student: str) -> str:
     return f"nothing that can be graded; look into {unknown}" if unknown.is_dir() else "nothing handed in"
 
 
+def _nothing(course: Path, student: str) -> dict[str, Any]:
+    """The grades of a lesson of which nothing was handed in."""
+    return {"marks": {}, "answers": {}, "variants": {}, "notes": [f"{_nothing_of(course, student)}."]}
+
+
+def _mark(path: Path, accepted: dict[str, set[str]]) -> str:
+    """By which a submission, with what was accepted of it, is known."""
+    student = path.parent.parent.name
+    return hashlib.sha256(path.read_bytes() + repr(sorted(accepted.get(student, ()))).encode()).hexdigest()
+
+
+def _waiting(course: Path, lesson: str, key: Key) -> list[str]:
+    """Students whose submission, or what was accepted of it, is newer than its grades."""
+    accepted = _accepted(course)
+    paths = {path.parent.parent.name: path for path in (course / "submitted").glob(f"*/{lesson}/{lesson}.ipynb")}
+    return sorted(
+        student
+        for student, path in paths.items()
+        if read_grades(grades_path(course, lesson, student)).get("submission") != _mark(path, accepted)
+        and _given(course, lesson, student, key)
+    )
+
+
 def _roster(course: Path) -> list[str]:
-    return sorted(set(read_roster(course / "students.csv").values()))
+    try:
+        return sorted(set(read_roster(course / "students.csv").values()))
+    except TableError as error:
+        _leave(str(error))
 
 
 def _grades(course: Path, lesson: str) -> dict[str, dict[str, Any]]:
@@ -242,30 +273,49 @@ def _grades(course: Path, lesson: str) -> dict[str, dict[str, Any]]:
         for student, exercise, given in given_by_a_person(course / "gradebook.db", lesson):
             if student in grades and exercise in grades[student]["marks"]:
                 grades[student]["marks"][exercise]["points"] = given
-    for student, exercise, points in _rows(course / "by_hand.csv", 3):
+    for row in _rows(course, "by_hand.csv", ("student", "exercise", "points")):
+        student, exercise = row["student"], row["exercise"]
+        if EXERCISES[exercise].number[:2] != lesson[:2]:
+            continue
         if (mark := grades.get(student, {}).get("marks", {}).get(exercise)) is None:
+            typer.echo(f"! by_hand.csv: {student}, {exercise}: nothing of it was graded, so the line does nothing")
             continue
         try:
-            mark["points"] = min(max(float(points), 0.0), mark["most"])
+            points = float(row["points"].replace(",", "."))
         except ValueError:
-            _leave(f"{course / 'by_hand.csv'}: {points!r} of {student}, {exercise} is no number of points")
+            points = -1.0
+        if not 0 <= points <= mark["most"]:
+            _leave(
+                f"{course / 'by_hand.csv'}: {row['points']!r} of {student}, {exercise} is no number of points "
+                f"from 0 to {mark['most']}"
+            )
+        mark["points"] = points
     return grades
 
 
-def _rows(path: Path, columns: int) -> list[list[str]]:
-    """The rows of a table that an instructor keeps, without its head; none where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [[part.strip() for part in row] for row in csv.reader(file)]
-    return [row for row in rows[1:] if len(row) == columns]
+def _rows(course: Path, table: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a table whose lines name a student and an exercise; both have to be known."""
+    try:
+        rows = read_table(course / table, columns)
+    except TableError as error:
+        _leave(str(error))
+    students = {*_roster(course), *(path.name for path in (course / "submitted").glob("*"))} if rows else set()
+    for row in rows:
+        if row["student"] not in students:
+            _leave(f"{course / table}: no student has the id {row['student']!r}; `course grade` prints the ids")
+        if row["exercise"] not in EXERCISES:
+            _leave(
+                f"{course / table}: there is no exercise {row['exercise']!r}; their names stand in the first line of "
+                "reports/NN_name-points.csv"
+            )
+    return rows
 
 
 def _accepted(course: Path) -> dict[str, set[str]]:
     """What an instructor has looked at and let pass: exercises by student."""
     accepted: dict[str, set[str]] = {}
-    for student, exercise in _rows(course / "accepted.csv", 2):
-        accepted.setdefault(student, set()).add(exercise)
+    for row in _rows(course, "accepted.csv", ("student", "exercise")):
+        accepted.setdefault(row["student"], set()).add(row["exercise"])
     return accepted
 
 

@@ -21,7 +21,10 @@ GROUPS = ("on paper", "edge", "random")
 
 
 def write_points(grades: Grades, path: Path) -> None:
-    """A row a student: sum, then points and passed cases by group for each exercise; "?" where a person has to read."""
+    """A row a student: sum, then points and passed cases by group for each exercise; "?" where a person has to read.
+
+    The last column says what was odd about a submission, or that there is none.
+    """
     names = _exercises(grades)
     head = ["student", "points", "of", "to read"]
     for name in names:
@@ -40,12 +43,12 @@ def write_points(grades: Grades, path: Path) -> None:
             mark = one["marks"].get(name, {"points": "", "groups": {}})
             row.append("?" if mark["points"] is None else _number(mark["points"]))
             row += ["/".join(map(str, mark["groups"][group])) if group in mark["groups"] else "" for group in GROUPS]
-        rows.append(row)
-    _write([head, *rows], path)
+        rows.append([*row, _cell(" ".join(one["notes"]))])
+    _write([[*head, "notes"], *rows], path)
 
 
 def write_term(by_lesson: dict[str, Grades], path: Path) -> None:
-    """A row a student: points and "of" for each lesson, and in all; "?" where a person still has to read."""
+    """A row a student: points and "of" for each lesson, and in all; "?" where a person has to read, or to grade."""
     students = sorted({student for grades in by_lesson.values() for student in grades})
     most = {lesson: _most(_exercises(grades)) for lesson, grades in by_lesson.items()}
     head = ["student", *(column for lesson in by_lesson for column in (lesson, f"{lesson} of")), "points", "of"]
@@ -54,7 +57,7 @@ def write_term(by_lesson: dict[str, Grades], path: Path) -> None:
         sums: list[float | str] = []
         for grades in by_lesson.values():
             points = [mark["points"] for mark in grades.get(student, {"marks": {}})["marks"].values()]
-            sums.append("?" if None in points else sum(points))
+            sums.append("?" if student not in grades or None in points else sum(points))
         in_all = "?" if "?" in sums else sum(float(one) for one in sums)
         columns = [one for pair in zip(map(_number, sums), most.values(), strict=True) for one in pair]
         rows.append([_cell(student), *columns, _number(in_all), sum(most.values())])
@@ -195,4 +198,4 @@ def _number(points: float | str) -> str:
 
 def _cell(text: str) -> str:
     """A text that a spreadsheet does not take for a formula."""
-    return "'" + text if text[:1] in "=+-@" else text
+    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
