@@ -297,7 +297,7 @@ def test_deleted_copied_and_stripped_cells_are_named_and_nothing_is_lost(tmp_pat
     submission = read_submission(path)
     assert lesson_of(submission, {"01": source}) == "01"
     answers = answers_of(submission, source)
-    assert answers["iou_one_cxcywh"] == ENDLESS.rstrip("\n")
+    assert answers["iou_one_cxcywh"] == ENDLESS
     assert answers["soft_nms"] == ""
     assert answers["deltas_to_one"] == cells["deltas_to_one"].source
     assert submission.notes == [

@@ -113,7 +113,6 @@ for number in range(3, 40):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["iou_one_cxcywh", "catch_iou"])
 def test_who_asks_and_does_not_listen_does_not_stop_us(court, name):
     inside = "".join(f"    {line}\n" for line in ASKING.splitlines())
