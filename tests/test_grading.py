@@ -6,13 +6,16 @@ Lesson 01.
 """
 
 import csv
+import io
 import json
+import os
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -21,10 +24,11 @@ from frcnn_lessons.course.grading import commands
 from frcnn_lessons.course.grading.collect import collect
 from frcnn_lessons.course.grading.court import Court
 from frcnn_lessons.course.grading.feedback import feedback_notebook
+from frcnn_lessons.course.grading.grading import grade_submission
 from frcnn_lessons.course.grading.judging import mark_of
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, graded, key_of, read_key
-from frcnn_lessons.course.grading.rebuild import answers_of, lesson_of, read_submission
-from frcnn_lessons.course.grading.report import alike, table_of_lessons, write_term
+from frcnn_lessons.course.grading.rebuild import MOST_CELLS, answers_of, before, lesson_of, read_submission
+from frcnn_lessons.course.grading.report import alike, table_of_lessons, write_term, write_to_read
 from frcnn_lessons.course.grading.tables import TableError, read_table
 from frcnn_lessons.course.grading.wire import BadMessage, NotPlain, decoded, encoded
 from frcnn_lessons.exercises.catalogue import EXERCISES
@@ -300,7 +304,7 @@ def test_deleted_copied_and_stripped_cells_are_named_and_nothing_is_lost(tmp_pat
     submission = read_submission(path)
     assert lesson_of(submission, {"01": source}) == "01"
     answers = answers_of(submission, source)
-    assert answers["iou_one_cxcywh"] == ENDLESS.rstrip("\n")
+    assert answers["iou_one_cxcywh"] == ENDLESS
     assert answers["soft_nms"] == ""
     assert answers["deltas_to_one"] == cells["deltas_to_one"].source
     assert submission.notes == [
@@ -308,6 +312,98 @@ def test_deleted_copied_and_stripped_cells_are_named_and_nothing_is_lost(tmp_pat
         "The cell of deltas_to_one has lost its id; it was known by what it defines.",
         "The cell of soft_nms is missing.",
     ]
+
+
+def submitted(tmp_path, notebook):
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook))
+    return path
+
+
+@pytest.mark.slow
+def test_half_signs_and_lines_of_ones_own_stop_no_command(court, tmp_path):
+    explain = next(cell.id for cell in a_notebook().cells if cell.id in EXERCISES and not EXERCISES[cell.id].cases)
+    notebook = a_notebook(**{explain: "half \ud800", "iou_one_cxcywh": "raise ValueError('\\ud800')"})
+    notebook.metadata["frcnn_lessons"] = {"student": "eve\ud800\nada   3 of 3"}
+    grades = grade_submission(court, PLAIN, submitted(tmp_path, notebook), a_notebook())
+    assert grades["notes"] == ["This is the notebook that was handed out to eve  ada   3 of 3."]
+    assert write_to_read({"eve": grades}, PLAIN, tmp_path / "read.txt")
+    assert "half ?" in (tmp_path / "read.txt").read_text(encoding="utf-8")
+    nbformat.write(feedback_notebook(a_notebook(), grades), tmp_path / "feedback.ipynb")
+
+
+@pytest.mark.slow
+def test_what_is_nested_too_deeply_stops_no_command(court, tmp_path):
+    deep = "x = " + "+".join(["1"] * 900) + "\n"
+    answers = {"iou_one_cxcywh": HEAD + "return x", "soft_nms": deep, "nms_with_a_hole": "import os\nos" + ".a" * 900}
+    grades = grade_submission(court, PLAIN, submitted(tmp_path, a_notebook(**answers)), a_notebook())
+    assert "`x` is nested too deeply and was left out." in grades["notes"]
+    assert sum(mark["points"] or 0 for mark in grades["marks"].values()) == 0
+    assert alike({"eve": grades}) == []
+
+
+def test_a_notebook_of_very_many_cells_is_read_up_to_a_limit(tmp_path):
+    notebook = {"cells": [{"cell_type": "code", "source": "x = 1", "metadata": {}}] * 10**5}
+    submission = read_submission(submitted(tmp_path, notebook))
+    assert len(submission.cells) == MOST_CELLS
+    assert "what follows was left out" in submission.notes[0]
+
+
+def test_helpers_come_along_from_other_cells_in_their_order(tmp_path):
+    notebook = a_notebook(iou_one_cxcywh=HEAD + "return FACTOR * half * own(box, others)")
+    helpers = "ONE, TWO = 1, 2\nhalf = ONE / TWO\nFACTOR: float = TWO * 1.0\n"
+    helpers += RIGHT.replace("iou_one_cxcywh", "own", 1)
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(helpers))
+    source = a_notebook()
+    submission = read_submission(submitted(tmp_path, notebook))
+    answer = answers_of(submission, source)["iou_one_cxcywh"]
+    names = {}
+    for text in [*before("iou_one_cxcywh", answer, submission, source), answer]:
+        exec(text, names)
+    assert names["iou_one_cxcywh"](torch.tensor([4.0, 4, 4, 4]), torch.tensor([[4.0, 4, 4, 4]])).tolist() == [1.0]
+
+
+def test_only_lines_that_are_no_python_are_taken_for_magic(tmp_path):
+    kept = "rest = (\n    5\n    % 3\n)\nline = 'a\u2028b'"
+    for answer, wanted in ((kept, kept), ("%matplotlib inline\nx = 1", "\nx = 1")):
+        submission = read_submission(submitted(tmp_path, a_notebook(iou_one_cxcywh=answer)))
+        assert answers_of(submission, a_notebook())["iou_one_cxcywh"] == wanted
+
+
+def test_an_archive_within_a_students_folder_speaks_for_nobody_else(tmp_path):
+    for place, inside in (
+        ("Ada Berg_11_assignsubmission_file_/w.zip", "Ben Holm_12_assignsubmission_file_/x.ipynb"),
+        ("adaberg_3_4_w.zip", "benholm_5_6_x.ipynb"),
+        ("ada/w.zip", "ben/x.ipynb"),
+    ):
+        download = tmp_path / place.replace("/", "-")
+        (download / place).parent.mkdir(parents=True)
+        with zipfile.ZipFile(download / place, "w") as out:
+            out.writestr(inside, nbformat.writes(a_notebook()))
+        found = collect(download, tmp_path / "s", {"01": a_notebook()}, tmp_path / "none.csv")
+        assert [student[:3] for student, _, _ in found.taken] == ["ada"], place
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_with_wrong_bytes_stops_nothing(tmp_path, how):
+    path, whole = tmp_path / "a.zip", io.BytesIO()
+    with zipfile.ZipFile(whole, "w", how) as out:
+        out.writestr("Adélie_1_assignsubmission_file_/é.ipynb", "{}" * 50)
+    for place in range(len(whole.getvalue())):
+        damaged = bytearray(whole.getvalue())
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        collect(path, tmp_path / "s", {}, tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name")
+def test_links_and_devices_are_named_and_not_read(tmp_path):
+    folder = tmp_path / "in" / "ada"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "a.ipynb")
+    (folder / "b.ipynb").symlink_to("/dev/zero")
+    found = collect(tmp_path / "in", tmp_path / "s", {}, tmp_path / "none.csv")
+    assert found.problems == [f"ada/{name}.ipynb: a link or no file; left out." for name in "ab"]
 
 
 def test_no_path_of_an_archive_leaves_the_folder(tmp_path):
@@ -421,7 +517,6 @@ def test_answers_that_are_alike_after_renaming_are_told():
 
 def test_values_come_back_as_they_were_sent():
     import numpy as np
-    import torch
 
     value = {"a": [torch.rand(2, 3), torch.zeros(0, 4), np.eye(2)], 1: (None, True, 2.5, "x", ...)}
     back = decoded(json.loads(json.dumps(encoded(value))))

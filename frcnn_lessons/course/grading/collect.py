@@ -4,6 +4,7 @@ Nothing is unpacked by its path: members are read one by one, within limits, and
 notebook is known by its cells, not by its name.
 """
 
+import lzma
 import re
 import unicodedata
 import zipfile
@@ -106,14 +107,18 @@ def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
     """The path and the bytes of each notebook; what cannot be read is named among the problems."""
     if download.is_dir():
         for path in sorted(download.rglob("*")):
-            if path.is_symlink() or not path.is_file():
+            within = path.relative_to(download).as_posix()
+            if path.is_dir() and not path.is_symlink():
                 continue
-            if path.suffix == ".ipynb" and path.stat().st_size <= LARGEST:
-                yield path.relative_to(download).as_posix(), path.read_bytes()
+            if path.is_symlink() or not path.is_file():
+                found.problems.append(f"{within}: a link or no file; left out.")
+            elif path.suffix == ".ipynb" and path.stat().st_size <= LARGEST:
+                yield within, path.read_bytes()
             elif path.suffix == ".zip":
-                yield from _members(path, found)
+                for inside, data in _members(path, found):
+                    yield f"{within}/{inside}", data
             else:
-                found.problems.append(f"{path.relative_to(download)}: no notebook, or too large; left out.")
+                found.problems.append(f"{within}: no notebook, or too large; left out.")
         return
     try:
         with zipfile.ZipFile(download) as archive:
@@ -139,26 +144,30 @@ def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
                         OSError,
                         EOFError,
                         zlib.error,
+                        lzma.LZMAError,
                         NotImplementedError,
                         ValueError,
+                        IndexError,
                     ) as error:
                         found.problems.append(f"{info.filename}: it cannot be unpacked ({type(error).__name__}).")
                         continue
                     left -= len(data)
                     yield info.filename, data
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, IndexError) as error:
         found.problems.append(f"{download.name} is no zip archive that can be read ({error}).")
 
 
 def _who(path: str) -> tuple[str, str]:
     """Name and number of the student, from a path in an archive of Moodle or Canvas, or of folders by student."""
     parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
-    for part in parts:
-        if match := MOODLE.match(part):
+    for part in parts:  # from outside: what stands within an archive of a student's is that student's invention
+        if match := MOODLE.match(part) or CANVAS.match(part):
             return match["who"], match["number"]
-    if parts and (match := CANVAS.match(parts[-1])):
-        return match["who"], match["number"]
-    return (parts[-2], "") if len(parts) > 1 else ("", "")
+    folders = parts[:-1]
+    archives = [place for place, part in enumerate(folders) if part.endswith(".zip")]
+    if archives:
+        folders = folders[: archives[0]] or folders[archives[-1] + 1 :]
+    return (folders[-1], "") if folders else ("", "")
 
 
 def _slug(name: str) -> str:

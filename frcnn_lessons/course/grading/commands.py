@@ -18,6 +18,7 @@ from frcnn_lessons.course.grading.handed_out import handed_out, lessons_handed_o
 from frcnn_lessons.course.grading.key import Key, KeyMissing, draw_key, key_of, read_key, write_key
 from frcnn_lessons.course.grading.report import alike, borrowed, write_mistakes, write_points, write_term, write_to_read
 from frcnn_lessons.course.grading.tables import TableError, read_table
+from frcnn_lessons.course.grading.wire import one_line
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.files import CHECKOUT, written_whole
 
@@ -119,7 +120,7 @@ def collect(download: Annotated[Path, typer.Argument(metavar="DOWNLOADS")], cour
     for student, lesson, _ in found.taken:
         typer.echo(f"{student:32}{lesson}")
     for problem in found.problems:
-        typer.echo(f"! {problem}")
+        typer.echo(f"! {one_line(problem)}")
     for student in found.missing:
         typer.echo(f"- {student}: {_nothing_of(course, student)}")
 

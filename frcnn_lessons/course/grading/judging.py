@@ -2,7 +2,8 @@
 
 Points of a function: a third each for the cases on paper, the edges and the random ones, as far as the exercise has
 them. A group counts as a whole, and edges and random cases only once all cases on paper are right: else a constant
-would earn something. Of a value each part counts alike. A test that is to catch faulty functions earns by those it
+would earn something. Nothing counts where most random cases are wrong: whoever has looked up the others, which are
+public, has no function. Of a value each part counts alike. A test that is to catch faulty functions earns by those it
 catches, and nothing if it accuses a right one.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from frcnn_lessons.course.grading.court import Broken, Court, Forbidden
 from frcnn_lessons.course.grading.key import Key, graded
 from frcnn_lessons.course.grading.names import names_not_allowed
-from frcnn_lessons.course.grading.wire import NotPlain, encoded
+from frcnn_lessons.course.grading.wire import NotPlain, encoded, one_line
 from frcnn_lessons.exercises.catalogue import EXERCISES
 from frcnn_lessons.exercises.checking import Report, judge
 from frcnn_lessons.exercises.description import Exercise
@@ -79,12 +80,12 @@ def mark_of(
         return Mark(0, most, "not attempted")
     forbidden = EXERCISES[name].forbidden
     helpers = [source for source in before if source not in before[:1]]
-    if not accepted and (used := names_not_allowed("\n".join([*helpers, answer]), before, forbidden)):
-        return _not_allowed(most, used[0])
-    if name in RETURN_FUNCTIONS:
-        return Mark(None, most, "by hand", ["What this exercise gives back is judged by a person."])
     seconds = exercise.seconds * patience
     try:
+        if not accepted and (used := names_not_allowed("\n".join([*helpers, answer]), before, forbidden)):
+            return _not_allowed(most, used[0])
+        if name in RETURN_FUNCTIONS:
+            return Mark(None, most, "by hand", ["What this exercise gives back is judged by a person."])
         modules = () if accepted else tuple(one for one in forbidden if one[0] != ".")
         witness = court.hear(name, answer, before, modules, seconds)
         try:
@@ -100,8 +101,8 @@ def mark_of(
     except Broken as error:
         return Mark(0, most, "not yet", [f"Running the cell failed: {error}."], "exit")
     except Exception as error:
-        return Mark(0, most, "not yet", [f"The cell raised {type(error).__name__}: {error}."], "exception")
-    says = report.sentences
+        return Mark(0, most, "not yet", [one_line(f"The cell raised {type(error).__name__}: {error}.")], "exception")
+    says = [*map(one_line, report.sentences)]
     if report.case is not None and report.case.group == "random":  # what is hidden stays so
         passed, count = report.passed.get("random", (0, 0))
         about = f"{count - passed} of {count} random cases are wrong." if count else "A random case is wrong."
@@ -125,33 +126,36 @@ def _heard(exercise: Exercise, witness: Any, seconds: float) -> tuple[Report, fl
         state = random.getstate()  # a checker of types draws from it to choose what it looks at
         try:
             return witness(*inputs, **named)
-        except NotPlain as error:
-            unfit.append(error)
+        except (NotPlain, Forbidden) as error:
+            ended.append(error)
             raise
         finally:
             random.setstate(state)
 
-    unfit: list[NotPlain] = []
+    ended: list[NotPlain | Forbidden] = []
     function = functools.partial(told)  # it has no code of its own in which the checker could look for a line
     limit = seconds + GRACE
-    if exercise.kind == "catch the mistake":
-        honest = replace(exercise, cases=[case for case in exercise.cases if case.gives is False])
-        report = judge(honest, function, limit, witness.start_case)
-        if report.verdict != "right":
-            return report, 0.0
     report = judge(exercise, function, limit, witness.start_case)
-    if unfit:
-        raise unfit[0]
-    return report, _share(exercise, report)
+    share = _share(exercise, report)
+    if exercise.kind == "catch the mistake" and not share:  # afterwards: what is judged first would be known as right
+        honest = replace(exercise, cases=[case for case in exercise.cases if case.gives is False])
+        accused = judge(honest, function, limit, witness.start_case)
+        report = report if accused.verdict == "right" else accused
+    if ended:
+        raise ended[0]
+    return report, share
 
 
 def _share(exercise: Exercise, report: Report) -> float:
     if report.verdict == "right":
         return 1.0
     if exercise.kind == "catch the mistake":
-        innocent = sum(case.gives is False for case in exercise.cases)
-        passed, count = report.passed.get("on paper", (0, 1))
-        return max(passed - innocent, 0) / max(count - innocent, 1)
+        accepted, right = report.passed.get("edge", (0, 1))
+        caught, faulty = report.passed.get("on paper", (0, 1))
+        return caught / faulty if accepted == right else 0.0
+    passed, count = report.passed.get("random", (0, 0))
+    if passed < count / 2:
+        return 0.0
     whole = [group for group, (passed, count) in report.passed.items() if passed == count]
     return len(whole) / len(report.passed) if "on paper" in whole else 0.0
 
@@ -164,5 +168,5 @@ def _is_untouched(exercise: Exercise, answer: str) -> bool:
 
 
 def _not_allowed(most: int, used: str) -> Mark:
-    says = f"`{used}` is not allowed here; whoever teaches can accept it by hand."
+    says = f"`{one_line(used, 80)}` is not allowed here; whoever teaches can accept it by hand."
     return Mark(0, most, "not allowed", [says], "name")

@@ -108,7 +108,10 @@ def _graded(name: str, shift: int, variant: str) -> Exercise:
     exercise = replace(base, cases=_moved(base.cases, shift), variants=variants)
     exercise = exercise.variant(variant) if variant else exercise
     cases = list(exercise.cases)
-    if exercise.kind == "catch the mistake":  # else a test could count how often it was called
+    if exercise.kind == "catch the mistake":
+        # Right functions are a group of their own, and come more than once: who only counts or guesses accuses one.
+        honest = [replace(case, group="edge") for case in cases if case.gives is False]
+        cases = [case for case in cases if case.gives is not False] + 3 * honest
         random.Random(shift).shuffle(cases)
     return replace(exercise, cases=cases, forbidden=(), variants=())
 

@@ -7,6 +7,7 @@ source, so that editing them changes nothing. What was odd is noted in words.
 import ast
 import contextlib
 import copy
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +17,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from frcnn_lessons.course.grading.wire import one_line
 from frcnn_lessons.exercises.catalogue import EXERCISES
 
 LARGEST = 50 * 2**20  # bytes of a notebook; one with 20 MB of printed text is still read
-LONGEST_ANSWER = 200_000  # characters
+LONGEST_ANSWER = 50_000  # characters
+MOST_CELLS, MOST_CHARACTERS = 1_000, 500_000  # of a notebook, outputs apart: for each answer all are looked through
 
 
 @dataclass
@@ -53,14 +56,21 @@ def read_submission(path: Path) -> Submission:
         return Submission(notes=[f"{path.name} is no notebook ({type(error).__name__})."])
     found = Submission()
     with contextlib.suppress(KeyError, TypeError):
-        found.student = str(notebook["metadata"]["frcnn_lessons"]["student"])
+        found.student = one_line(str(notebook["metadata"]["frcnn_lessons"]["student"]), 80)
+    left = MOST_CHARACTERS
     for cell in cells:
         try:
             source = cell["source"]
             text = source if isinstance(source, str) else "".join(source)
             metadata = cell.get("metadata", {})
             grade_id = metadata.get("nbgrader", {}).get("grade_id") or cell.get("id") or ""
-            found.cells.append((str(grade_id), str(cell["cell_type"]), text))
+            left -= len(text)
+            if left < 0 or len(found.cells) == MOST_CELLS:
+                most = f"{MOST_CELLS} cells or {MOST_CHARACTERS} characters"
+                found.notes.append(f"There are more than {most}; what follows was left out.")
+                break
+            # Half of a sign, as JSON can hold it, can be written to no file.
+            found.cells.append((str(grade_id), str(cell["cell_type"]), text.encode("utf-8", "replace").decode()))
         except (KeyError, TypeError, AttributeError):
             found.notes.append("A cell is damaged and was left out.")
     return found
@@ -118,15 +128,23 @@ def before(name: str, answer: str, submission: Submission, source: NotebookNode)
     for cell, kind, text in submission.cells:
         if kind == "code" and cell != name:
             with_names = _statements(_without_magic(text))
-            definitions |= {one: statement for statement in with_names for one in _bound(statement)}
-    wanted, helpers = [*_used(answer)], {}
+            for statement in with_names:
+                for one in _bound(statement):
+                    definitions.pop(one, None)  # the last one counts, at its place
+                    definitions[one] = statement
+    wanted, helpers = [*_used(answer)], dict.fromkeys(definitions, "")
     setup = {one for text in own for statement in _statements(text) for one in _bound(statement)}
     while wanted:
         one = wanted.pop()
-        if one in definitions and one not in helpers and one not in setup and one not in _defines(answer):
-            helpers[one] = definitions[one]
-            wanted += _used(ast.unparse(definitions[one]))
-    code = "\n".join(dict.fromkeys(ast.unparse(statement) for statement in reversed(helpers.values())))
+        if helpers.get(one) == "" and one not in setup and one not in _defines(answer):
+            try:
+                helpers[one] = ast.unparse(definitions[one])
+            except RecursionError:
+                submission.notes.append(f"`{one_line(one, 80)}` is nested too deeply and was left out.")
+                del helpers[one]
+                continue
+            wanted += _used(helpers[one])
+    code = "\n".join(dict.fromkeys(filter(None, helpers.values())))  # in the order of the notebook
     return ["\n\n".join([*own[:1], *data]), *([code] if code else [])]
 
 
@@ -140,18 +158,26 @@ def rebuilt(source: NotebookNode, answers: dict[str, str]) -> NotebookNode:
     return notebook
 
 
+@functools.lru_cache(MOST_CELLS)
 def _without_magic(text: str) -> str:
     """Without lines that only a notebook understands: `%matplotlib inline`, `!pip install`."""
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in text.splitlines())
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in text.split("\n"))
+    return text
 
 
+@functools.lru_cache(MOST_CELLS)
 def _statements(text: str) -> list[ast.stmt]:
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     return [
-        one for one in body if isinstance(one, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign))
+        one
+        for one in body
+        if isinstance(one, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign))
     ]
 
 
@@ -160,8 +186,10 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
         yield statement.name
     elif isinstance(statement, (ast.Import, ast.ImportFrom)):
         yield from (alias.asname or alias.name.split(".")[0] for alias in statement.names)
-    elif isinstance(statement, ast.Assign):
-        yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        parts = (part for target in targets for part in ast.walk(target))
+        yield from (part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
 
 
 def _defines(text: str) -> set[str]:

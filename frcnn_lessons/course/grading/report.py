@@ -173,6 +173,7 @@ def _shape(source: str) -> str:
     """An answer without its names, docstrings and layout; "" if it is short, or no Python."""
     try:
         tree = ast.parse(source)
+        ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)

@@ -25,6 +25,11 @@ class BadMessage(ValueError):
     """Bytes that are no message of ours, or too many."""
 
 
+def one_line(text: str, most: int = 1000) -> str:
+    """Text from a stranger as one line to print and write: no control signs, no halves of signs, at most so long."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:most])
+
+
 def send(stream: IO[bytes], message: dict[str, Any]) -> None:
     """Write a message.
 
