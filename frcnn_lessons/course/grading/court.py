@@ -308,8 +308,7 @@ class Witness:
         self.stop()
         while self.thread.is_alive():  # it may wait for room in the queue
             with contextlib.suppress(queue.Empty):
-                self.messages.get_nowait()
-            self.thread.join(0.01)
+                self.messages.get(timeout=0.01)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
