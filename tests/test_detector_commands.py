@@ -24,7 +24,7 @@ def test_options_out_of_range_are_sentences(photographs, tmp_path):
         ("--epochs", 0, "--epochs must be an integer from 1"),
         ("--short-side", 0, "--short-side must be an integer from 1"),
         ("--learning-rate", -1, "--learning-rate must be above 0"),
-        ("--recipe", "soup", "--recipe must be one of own, tagging"),
+        ("--recipe", "soup", "--recipe must be one of own, voc, tagging"),
         ("--device", "abacus", "--device abacus cannot be used"),
     ):
         result = call("train", photographs, "--out", tmp_path / "out", option, value)
