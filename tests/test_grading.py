@@ -393,7 +393,8 @@ def test_an_archive_with_wrong_bytes_stops_nothing(tmp_path, how):
         damaged = bytearray(whole.getvalue())
         damaged[place] ^= 0xFF
         path.write_bytes(damaged)
-        collect(path, tmp_path / "s", {}, tmp_path / "none.csv")
+        found = collect(path, tmp_path / "s", {}, tmp_path / "none.csv")
+        assert found.problems, "whatever came of it is no notebook, and is named"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name")
