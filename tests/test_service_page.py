@@ -113,8 +113,9 @@ def test_an_image_is_dropped_or_pasted(page, way):
 
 
 def test_the_button_works_with_the_keyboard_and_the_camera_is_offered(page):
-    page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Tab")
+        page.wait_for_function("document.activeElement !== document.body")  # and the browser listens for the chooser
         page.keyboard.press("Space")
     chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": encoded(picture(blue=None))})
     expect_status(page, "1 found: red.")
