@@ -22,6 +22,8 @@ from frcnn_lessons.files import written_whole
 
 MOST_MEMBERS, MOST_BYTES = 20_000, 2 * 2**30  # of an archive, unpacked
 
+# What zipfile raises for an archive that is damaged, locked, or packed in a way that it does not know.
+UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, IndexError, zlib.error, lzma.LZMAError)
 MOODLE = re.compile(r"^(?P<who>.+?)_(?P<number>\d+)_assignsubmission_")  # a folder, or a file if "in folders" is off
 CANVAS = re.compile(r"^(?P<who>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d+_.+$", re.IGNORECASE)
 
@@ -138,22 +140,12 @@ def _members(download: Path, found: Collected) -> Iterator[tuple[str, bytes]]:
                     try:
                         with archive.open(info) as file:
                             data = file.read(LARGEST + 1)  # the size that an archive states may be a lie
-                    except (
-                        zipfile.BadZipFile,
-                        RuntimeError,
-                        OSError,
-                        EOFError,
-                        zlib.error,
-                        lzma.LZMAError,
-                        NotImplementedError,
-                        ValueError,
-                        IndexError,
-                    ) as error:
+                    except UNREADABLE as error:
                         found.problems.append(f"{info.filename}: it cannot be unpacked ({type(error).__name__}).")
                         continue
                     left -= len(data)
                     yield info.filename, data
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, IndexError) as error:
+    except UNREADABLE as error:
         found.problems.append(f"{download.name} is no zip archive that can be read ({error}).")
 
 
