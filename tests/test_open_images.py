@@ -418,6 +418,10 @@ BAD_TABLES = {
     "NUL in a name": (bytes_changed(b"a,xclick,Truck", b"a\0,xclick,Truck"), ["line 3", "ImageID 'a\\x00'"]),
     "no ImageID": (bytes_changed(b"a,xclick,Truck", b",xclick,Truck"), ["line 3", "ImageID ''"]),
     "an open quote": (bytes_changed(b"Truck", b'"Truck'), ["cannot be read after line 2"]),
+    "an open quote at first": (
+        bytes_changed(b"a,xclick,Bus", b'a,xclick,"Bus'),
+        ["cannot be read after line 1"],
+    ),
     "a huge cell": (bytes_changed(b"Truck", b"T" * 200_000), ["cannot be read after line 2"]),
 }
 ESCAPES = {

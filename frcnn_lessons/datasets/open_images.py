@@ -205,7 +205,7 @@ class _Table:
                 delimiter = max(",;\t", key=first.count)
                 file.seek(0)
                 reader = csv.reader(file, delimiter=delimiter, strict=True)
-                header = self._header(next(reader, []))
+                header, line = self._header(next(reader, [])), 1
                 wanted = operator.itemgetter(*map(header.index, ("ImageID", "LabelName", *_SIDES)))
                 flag = header.index("IsGroupOf") if "IsGroupOf" in header else None
                 for cells in reader:

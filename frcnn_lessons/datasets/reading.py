@@ -32,7 +32,8 @@ from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
 from frcnn_lessons.files import user_path
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".Jpg", ".Jpeg", ".Png")
+"""In the order in which they are looked for: of two files that differ in them alone, the first one is read."""
 NOTHING_LEFT = "no image is left"
 """The kind of a defect that others explain."""
 
