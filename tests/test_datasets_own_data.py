@@ -252,6 +252,13 @@ def test_a_table_or_file_is_named_with_its_folder_of_images(tmp_path):
     assert open_data(str(tmp_path / "df.csv"), images=tmp_path / "elsewhere").kind == "Open Images"
 
 
+def test_a_folder_of_images_is_no_part_of_voc(tmp_path):
+    fill(tmp_path / "images", tmp_path / "labels")
+    for folder in (tmp_path, tmp_path / "labels"):
+        with pytest.raises(DataError, match="name the folder that holds them and the XML files"):
+            open_data(folder, images=tmp_path / "images")
+
+
 def test_a_table_with_tabs_is_found(tmp_path):
     table(tmp_path)
     path = (tmp_path / "df.csv").rename(tmp_path / "df.tsv")

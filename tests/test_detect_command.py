@@ -122,3 +122,16 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     assert good.exit_code == 0
     empty = call("detect", "any.pth", tmp_path / "out" / "none", "--out", tmp_path / "out")
     assert empty.exit_code == 1
+
+
+@pytest.mark.usefixtures("knows")
+def test_pictures_of_an_earlier_run_are_not_looked_at(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.jpg").write_bytes((photographs / "JPEGImages" / "000.jpg").read_bytes())
+    for _ in range(2):
+        assert call("detect", "any.pth", ".").exit_code == 0
+    found = json.loads((tmp_path / "detections" / "detections.json").read_text())
+    assert [one["image"] for one in found] == ["b.jpg"]
+    assert call("detect", "any.pth", "detections").exit_code == 0  # asked for by name
+    found = json.loads((tmp_path / "detections" / "detections.json").read_text())
+    assert [one["image"] for one in found] == ["detections/1_b.jpg"]

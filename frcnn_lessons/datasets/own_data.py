@@ -89,6 +89,11 @@ def open_data(
     path, folder = user_path(path), None if images is None else user_path(images)
     options = {"on_error": "skip", "bad_boxes": bad_boxes, "exif": exif}
     kind, parts = _parts(path, folder, {"background": background, "one_based": one_based})
+    if kind == "VOC" and folder is not None:
+        raise DataError(
+            f"{path}: a VOC folder holds its own images; name the folder that holds them and the XML files, without a "
+            "folder of images (--images, images=)"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         read, defects = _read(parts, options)
