@@ -222,7 +222,8 @@ BAD_FILES = {
         lambda data: data["categories"].insert(0, None),
         ["category number 1 of the list is"],
     ),
-    "no name": (lambda data: data["categories"][1].update(name=" "), ["category 7 has no name"]),
+    "no name": (lambda data: data["categories"][1].update(name=" "), ["category 7 has the name ''"]),
+    "a name that is not seen": (lambda data: data["categories"][1].update(name="bus\u200b"), ["name 'bus\\u200b'"]),
     "no annotations": (lambda data: data.pop("annotations"), ["no list 'annotations'"]),
     "no images": (lambda data: data.update(images=[]), ["no image in the file"]),
     "relative": (

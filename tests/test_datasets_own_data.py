@@ -70,6 +70,10 @@ def voc_in_two_folders_of_any_names(root):
     fill(root / "export" / "Photos", root / "export" / "xml files")
 
 
+def voc_with_photographs_elsewhere(root):
+    fill(root / "photographs", root / "Annotations")
+
+
 def voc_devkit(root):
     fill(root / "VOCdevkit/VOC2007/JPEGImages", root / "VOCdevkit/VOC2007/Annotations")
 
@@ -120,6 +124,7 @@ LAYOUTS = {
         voc_together,
         voc_in_two_folders,
         voc_in_two_folders_of_any_names,
+        voc_with_photographs_elsewhere,
         voc_devkit,
         voc_of_cvat,
         voc_below_what_was_unpacked,
@@ -273,8 +278,12 @@ def test_the_folder_that_was_named_is_the_one_that_is_said_to_be_no_data_set(tmp
 
 
 def test_two_classes_that_are_most_likely_one_are_said(tmp_path):
-    fill(tmp_path, tmp_path, {"a": [BUS], "b": [replace(BUS, name="Bus")], "c": [CAR]})
-    assert open_data(tmp_path).notes == ["'Bus' and 'bus' are two classes; if they are one, write it in one way"]
+    written = {"a": "bus", "b": "Bus", "c": "caf\u00e9", "d": "cafe\u0301"}  # the last accent is a sign of its own
+    fill(tmp_path, tmp_path, {image: [replace(BUS, name=name)] for image, name in written.items()})
+    assert open_data(tmp_path).notes == [
+        "'Bus' and 'bus' are two classes; if they are one, write it in one way",
+        "'cafe\u0301' and 'caf\u00e9' are two classes; if they are one, write it in one way",
+    ]
 
 
 def test_a_tenth_is_held_back_by_the_seed(tmp_path):

@@ -100,6 +100,7 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "b.jpg").write_bytes(whole)
     Image.fromarray(pixels).convert("L").save(folder / "c.png")
+    Image.fromarray(pixels).convert("L").save(folder / f"{'é' * 120}.png")
     (folder / "notes.txt").write_text("no image")
     (folder / "._b.jpg").write_text("what macOS leaves beside b.jpg")
     (folder / "d.jpg").mkdir()
@@ -109,7 +110,7 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     assert "none.jpg: the image is missing" in result.output
     assert "2 could not be read" in result.output
     found = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert [Path(one["image"]).name for one in found] == ["b.jpg", "c.png"]
+    assert [Path(one["image"]).name for one in found] == ["b.jpg", "c.png", f"{'é' * 120}.png"]
     assert [one["label"] for one in found[0]["objects"]] == ["red", "blue"]
     assert found[1]["objects"] == []
     for one, wanted in zip(found[0]["objects"], objects, strict=True):

@@ -372,6 +372,15 @@ def test_an_encoding_other_than_the_declared_one_has_its_remedy(tmp_path, declar
 # --- images and paths --------------------------------------------------------------------------------------------
 
 
+def test_a_class_that_looks_like_another_for_a_sign_that_is_not_seen_is_refused(tmp_path):
+    root = folder(tmp_path, "a", "b")
+    rewrite(root, "<name>car<", "<name>car\u200b<")
+    with pytest.raises(DataError, match=r"a\.xml: object 1 has the <name> 'car\\u200b', which cannot be printed"):
+        VOCDataset(root, None)
+    with pytest.warns(UserWarning, match="1 of 2 images left out"):
+        assert VOCDataset(root, None, on_error="skip").classes == ("car",)
+
+
 @pytest.mark.parametrize(("choice", "shape"), [("ignore", (3, 30, 40)), ("apply", (3, 40, 30))])
 def test_an_image_that_exif_turns_is_read_as_one_says(tmp_path, choice, shape):
     root = folder(tmp_path, "a")

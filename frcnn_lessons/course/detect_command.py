@@ -168,7 +168,8 @@ def detect(
             bad += 1
             continue
         tags = tag_image(pixels, detector, threshold, limit)
-        picture = out / f"{number:0{len(str(len(paths)))}d}_{path.stem}.jpg"
+        # (The name of a file has a longest length, in bytes.)
+        picture = out / f"{number:0{len(str(len(paths)))}d}_{path.stem[:50]}.jpg"
         with written_whole(picture) as temporary:
             drawn = draw_tags(pixels, tags, detector.classes).permute(1, 2, 0).numpy()  # (H, W, 3)
             Image.fromarray(drawn).save(temporary, quality=90)

@@ -147,8 +147,9 @@ class _Content:
         categories = self._by_id(lists["categories"], "category")
         names = {key: categories[key].get("name") for key in _sorted(categories)}
         self.categories = {key: "" if name is None else " ".join(str(name).split()) for key, name in names.items()}
-        if nameless := [key for key, name in self.categories.items() if not name]:
-            raise DataError(f"{path}: category {nameless[0]} has no name; give it one")
+        for key, name in self.categories.items():
+            if not name or not name.isprintable():
+                raise DataError(f"{path}: category {key} has the name {name!r}; give it one that can be printed")
         self._headings = {
             str(entry.get("supercategory"))
             for key, entry in categories.items()

@@ -21,7 +21,7 @@ import numpy as np
 
 from frcnn_lessons.datasets.coco import COCODataset
 from frcnn_lessons.datasets.open_images import OpenImagesDataset
-from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, NOTHING_LEFT, AnnotatedImages
+from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, NOTHING_LEFT, AnnotatedImages, same_name
 from frcnn_lessons.datasets.sample import DataError, Defect
 from frcnn_lessons.datasets.voc import VOCDataset, image_and_xml_folders
 from frcnn_lessons.files import user_path
@@ -128,7 +128,7 @@ def _shared(splits: dict[str, AnnotatedImages]) -> list[str]:
 def _alike(classes: tuple[str, ...]) -> list[str]:
     """A sentence for each two classes that are most likely meant to be one."""
     first: dict[str, str] = {}
-    pairs = [(first.setdefault(name.casefold(), name), name) for name in classes]
+    pairs = [(first.setdefault(same_name(name).casefold(), name), name) for name in classes]
     return [
         f"{one!r} and {two!r} are two classes; if they are one, write it in one way" for one, two in pairs if one != two
     ]

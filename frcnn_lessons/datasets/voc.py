@@ -146,7 +146,7 @@ class VOCDataset(AnnotatedImages):
                 except DataError:
                     if on_error == "raise" and same_name(image_id) in wanted:
                         raise
-            classes = sorted(names - {""})
+            classes = sorted(name for name in names if name and name.isprintable())
         labels = {name: label for label, name in enumerate(classes, start=1)}
         owners: dict[Path, str] = {}
 
@@ -245,15 +245,15 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
         if len(years) > 1:
             names = ", ".join(year.name for year in years)
             raise DataError(f"{root}: this folder holds several data sets ({names}); name the one to read")
-        if not years:
-            if (pair := image_and_xml_folders(root)) is None:
-                raise DataError(f"{root}: no Annotations folder; a VOC folder holds JPEGImages and Annotations")
-            return root, pair[1], pair[0]
-        folder = years[0]
+        folder = years[0] if years else root
     images = next((folder / name for name in ("JPEGImages", "images", "Images") if (folder / name).is_dir()), None)
-    if images is None:
-        raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
-    return folder, min(folder.glob("[Aa]nnotations")), images
+    annotations = min(folder.glob("[Aa]nnotations"), default=None)
+    if images is None or annotations is None:
+        if (pair := image_and_xml_folders(folder)) is None:
+            missing = "Annotations" if annotations is None else "JPEGImages"
+            raise DataError(f"{folder}: no {missing} folder; a VOC folder holds JPEGImages and Annotations")
+        images, annotations = pair
+    return folder, annotations, images
 
 
 def image_and_xml_folders(root: Path) -> tuple[Path, Path] | None:
@@ -429,6 +429,8 @@ def _size_differs(tree: ElementTree.Element, size: tuple[int, int], where: Path)
 def _object(entry: ElementTree.Element, where: str, one_based: bool, unread: list[str]) -> Found:
     """One object, in pixels; `where` names it ("a.xml: object 2")."""
     name = _normal(_text(entry, "name", where))
+    if not name.isprintable():  # a space of no width makes two classes of one
+        raise DataError(f"{where} has the <name> {name!r}, which cannot be printed; correct it", "no class name")
     label = f"{where} ({name})"
     if entry.find(".//object") is not None:
         raise DataError(f"{label} has another <object> inside; put it beside this one", "object in an object")
