@@ -270,7 +270,7 @@ class _Table:
             if (text := self._odd.get((row, k))) is not None:
                 number(text, f"{where}: {side}")
             if not lowest <= value <= highest:
-                message = f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it"
+                message = f"{where} has {side} {value:.9g}, but coordinates are relative, from 0 to 1; correct it"
                 raise DataError(message, OUTSIDE if -1 <= value <= 2 else "not relative")
         x1, x2, y1, y2 = self._sides[4 * row : 4 * row + 4]
         height, width = size
