@@ -188,9 +188,14 @@ def test_all_that_is_wrong_with_an_image_is_listed(root):
 
 # name: (what breaks it, what the message must hold)
 BAD = {
-    "no such image": (lambda data: data["annotations"][0].update(image_id=10), ["annotation 21 is of the image 10"]),
-    "no image_id": (lambda data: data["annotations"][0].pop("image_id"), ["annotation 21 is of the image None"]),
-    "no such category": (lambda data: data["annotations"][0].update(category_id=8), ["annotation 21", "category 8"]),
+    "no such image": (lambda data: data["annotations"][0].update(image_id=10), ["annotation 21 has the image_id 10"]),
+    "no image_id": (lambda data: data["annotations"][0].pop("image_id"), ["annotation 21 has the image_id None"]),
+    "no such category": (lambda data: data["annotations"][0].update(category_id=8), ["annotation 21", "category_id 8"]),
+    "null in the list": (lambda data: data["annotations"].insert(1, None), ["annotation number 2 of the list is null"]),
+    "a word in the list": (
+        lambda data: data["annotations"].append("bus"),
+        ["annotation number 4 of the list is 'bus', no object with an id; remove it"],
+    ),
     "no box": (lambda data: data["annotations"][0].pop("bbox"), ["annotation 21 (bus in a.jpg) has no bbox"]),
     "empty box": (lambda data: data["annotations"][0].update(bbox=[]), ["annotation 21 (bus in a.jpg)", "bbox []"]),
     "five sides": (lambda data: data["annotations"][0].update(bbox=[1, 2, 3, 4, 5]), ["annotation 21", "x, y, width"]),
@@ -212,7 +217,13 @@ BAD_FILES = {
     "image id twice": (lambda data: data["images"][1].update(id=9), ["the id 9 is there twice among the image"]),
     "category id twice": (lambda data: data["categories"][1].update(id=12), ["12 is there twice among the category"]),
     "no image id": (lambda data: data["images"][1].pop("id"), ["image number 2 of the list has no id"]),
-    "no name": (lambda data: data["categories"][1].update(name=" "), ["category 7 has no name"]),
+    "null among the images": (lambda data: data["images"].append(None), ["image number 4 of the list is null; remove"]),
+    "null among the classes": (
+        lambda data: data["categories"].insert(0, None),
+        ["category number 1 of the list is"],
+    ),
+    "no name": (lambda data: data["categories"][1].update(name=" "), ["category 7 has the name ''"]),
+    "a name that is not seen": (lambda data: data["categories"][1].update(name="bus\u200b"), ["name 'bus\\u200b'"]),
     "no annotations": (lambda data: data.pop("annotations"), ["no list 'annotations'"]),
     "no images": (lambda data: data.update(images=[]), ["no image in the file"]),
     "relative": (

@@ -61,6 +61,19 @@ def voc_together(root):
     fill(root, root)
 
 
+def voc_in_two_folders(root):
+    fill(root / "images", root / "labels")
+    (root / "docs").mkdir()
+
+
+def voc_in_two_folders_of_any_names(root):
+    fill(root / "export" / "Photos", root / "export" / "xml files")
+
+
+def voc_with_photographs_elsewhere(root):
+    fill(root / "photographs", root / "Annotations")
+
+
 def voc_devkit(root):
     fill(root / "VOCdevkit/VOC2007/JPEGImages", root / "VOCdevkit/VOC2007/Annotations")
 
@@ -109,6 +122,9 @@ LAYOUTS = {
         voc_images_folder,
         voc_in_small_letters,
         voc_together,
+        voc_in_two_folders,
+        voc_in_two_folders_of_any_names,
+        voc_with_photographs_elsewhere,
         voc_devkit,
         voc_of_cvat,
         voc_below_what_was_unpacked,
@@ -192,6 +208,22 @@ def test_an_image_in_two_splits_is_said(tmp_path):
     assert "a.jpg" in note
 
 
+@pytest.mark.parametrize("place", ["{folder}/{split}", "{split}/{folder}"])
+def test_two_folders_of_images_and_xml_may_have_splits_inside_or_around_them(place, tmp_path):
+    for split, name in (("train", "a"), ("valid", "b")):
+        images, xml = (tmp_path / place.format(split=split, folder=folder) for folder in ("images", "labels"))
+        fill(images, xml, {name: [BUS]})
+    assert {split: part.ids[0][-1] for split, part in open_data(tmp_path).splits.items()} == {"train": "a", "val": "b"}
+
+
+def test_of_two_folders_of_images_nobody_can_tell(tmp_path):
+    fill(tmp_path / "photos", tmp_path / "labels")
+    fill(tmp_path / "masks", tmp_path / "scratch")
+    shutil.rmtree(tmp_path / "scratch")
+    with pytest.raises(DataError, match="in two folders side by side"):
+        open_data(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["VOC", "COCO"])
 def test_the_folders_of_roboflow_are_splits_of_one_list_of_classes(kind, tmp_path):
     for name, named in {"train": {"a": [CAR]}, "valid": {"b": [BUS]}, "test": {"c": []}}.items():
@@ -225,6 +257,13 @@ def test_a_table_or_file_is_named_with_its_folder_of_images(tmp_path):
     assert open_data(str(tmp_path / "df.csv"), images=tmp_path / "elsewhere").kind == "Open Images"
 
 
+def test_a_folder_of_images_is_no_part_of_voc(tmp_path):
+    fill(tmp_path / "images", tmp_path / "labels")
+    for folder in (tmp_path, tmp_path / "labels"):
+        with pytest.raises(DataError, match="name the folder that holds them and the XML files"):
+            open_data(folder, images=tmp_path / "images")
+
+
 def test_a_table_with_tabs_is_found(tmp_path):
     table(tmp_path)
     path = (tmp_path / "df.csv").rename(tmp_path / "df.tsv")
@@ -239,8 +278,12 @@ def test_the_folder_that_was_named_is_the_one_that_is_said_to_be_no_data_set(tmp
 
 
 def test_two_classes_that_are_most_likely_one_are_said(tmp_path):
-    fill(tmp_path, tmp_path, {"a": [BUS], "b": [replace(BUS, name="Bus")], "c": [CAR]})
-    assert open_data(tmp_path).notes == ["'Bus' and 'bus' are two classes; if they are one, write it in one way"]
+    written = {"a": "bus", "b": "Bus", "c": "caf\u00e9", "d": "cafe\u0301"}  # the last accent is a sign of its own
+    fill(tmp_path, tmp_path, {image: [replace(BUS, name=name)] for image, name in written.items()})
+    assert open_data(tmp_path).notes == [
+        "'Bus' and 'bus' are two classes; if they are one, write it in one way",
+        "'cafe\u0301' and 'caf\u00e9' are two classes; if they are one, write it in one way",
+    ]
 
 
 def test_a_tenth_is_held_back_by_the_seed(tmp_path):
@@ -263,6 +306,10 @@ def test_images_without_xml_are_background_when_asked(tmp_path):
     dataset = VOCDataset(tmp_path, background=True)
     assert dataset.ids == ("a", "b", "empty")
     assert dataset[2].boxes.shape == (0, 4)
+    photograph(tmp_path / "JPEGImages" / "empty.png")
+    with pytest.raises(DataError, match=r"empty\.png: there is 'empty\.jpg' too, which is the same name"):
+        VOCDataset(tmp_path, background=True)
+    (tmp_path / "JPEGImages" / "empty.png").unlink()
     lists(tmp_path, train=["a", "empty"])
     assert open_data(tmp_path, background=True).kind == "VOC"
     with pytest.raises(DataError, match="it is missing; add it"):
@@ -311,6 +358,7 @@ def test_bad_boxes_are_clipped_or_dropped_when_asked_and_counted(tmp_path):
         (lambda root: [(root / name).write_text("x") for name in ("a.csv", "b.csv")], "both for 'train'"),
         (lambda root: (root / "a.json").write_text('{"images": [{"file_name": "\\x"}]}'), "not readable JSON"),
         (lambda root: (root / "a.json").write_text("{}"), "no list 'images'"),
+        (lambda root: [(root / name).mkdir() for name in ("a.json", "b.csv")], "no data set that the course knows"),
     ],
 )
 def test_what_is_no_data_set_is_said_in_a_sentence(make, words, tmp_path):

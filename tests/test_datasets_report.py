@@ -35,6 +35,11 @@ def test_counts_and_sizes_are_those_of_the_data(tmp_path):
     assert "defects: 0" in done.output
 
 
+def test_the_objects_of_a_single_image_count_once(tmp_path):
+    fill(tmp_path, tmp_path, {"a": [BUS, CAR]})
+    assert "by COCO's measure: 2 small (below 32 x 32), 0 medium, 0 large" in check(tmp_path).output
+
+
 def test_every_defect_is_listed_under_its_kind(tmp_path):
     bad_folder(tmp_path)
     done = check(tmp_path)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from frcnn_lessons.course.cli import app
 from frcnn_lessons.datasets import DataError, VOCDataset, open_data
-from frcnn_lessons.datasets.voc2007 import fetch_voc2007
+from frcnn_lessons.datasets.voc2007 import ARCHIVES, fetch_voc2007
 from test_voc import CAR, add_image, image_set
 
 
@@ -114,6 +114,17 @@ def test_an_interrupted_run_leaves_nothing_that_looks_whole_and_the_next_goes_on
     assert not (folder / "Annotations" / "half.xml").exists()
     assert set(server.asked[asked:]) == ({"/test.tar"} if at == 1 else set())  # what was whole is not fetched again
     assert VOCDataset(folder, None).ids == ("test", "trainval")
+
+
+def test_the_archives_are_those_that_voc_published():
+    entries = [voc.DATASET_YEAR_DICT[key] for key in ARCHIVES.values()]
+    assert {entry["filename"]: entry["md5"] for entry in entries} == {
+        "VOCtrainval_06-Nov-2007.tar": "c52e279531787c972589f7e41ab4ae64",
+        "VOCtest_06-Nov-2007.tar": "b6e924de25625d8de591ea690078ad9f",
+    }
+    # What is fetched by hand has the name that torchvision looks for, and both unpack into one folder.
+    assert [entry["url"].rpartition("/")[2] for entry in entries] == [entry["filename"] for entry in entries]
+    assert {entry["base_dir"] for entry in entries} == {"VOCdevkit/VOC2007"}
 
 
 def test_without_a_network_the_steps_by_hand_are_said_and_work(server, tmp_path, monkeypatch):

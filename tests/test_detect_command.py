@@ -100,6 +100,7 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "b.jpg").write_bytes(whole)
     Image.fromarray(pixels).convert("L").save(folder / "c.png")
+    Image.fromarray(pixels).convert("L").save(folder / f"{'é' * 120}.png")
     (folder / "notes.txt").write_text("no image")
     (folder / "._b.jpg").write_text("what macOS leaves beside b.jpg")
     (folder / "d.jpg").mkdir()
@@ -109,7 +110,7 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     assert "none.jpg: the image is missing" in result.output
     assert "2 could not be read" in result.output
     found = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert [Path(one["image"]).name for one in found] == ["b.jpg", "c.png"]
+    assert [Path(one["image"]).name for one in found] == ["b.jpg", "c.png", f"{'é' * 120}.png"]
     assert [one["label"] for one in found[0]["objects"]] == ["red", "blue"]
     assert found[1]["objects"] == []
     for one, wanted in zip(found[0]["objects"], objects, strict=True):
@@ -122,3 +123,16 @@ def test_detect_goes_on_after_a_bad_file_and_its_exit_code_says_so(photographs, 
     assert good.exit_code == 0
     empty = call("detect", "any.pth", tmp_path / "out" / "none", "--out", tmp_path / "out")
     assert empty.exit_code == 1
+
+
+@pytest.mark.usefixtures("knows")
+def test_pictures_of_an_earlier_run_are_not_looked_at(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.jpg").write_bytes((photographs / "JPEGImages" / "000.jpg").read_bytes())
+    for _ in range(2):
+        assert call("detect", "any.pth", ".").exit_code == 0
+    found = json.loads((tmp_path / "detections" / "detections.json").read_text())
+    assert [one["image"] for one in found] == ["b.jpg"]
+    assert call("detect", "any.pth", "detections").exit_code == 0  # asked for by name
+    found = json.loads((tmp_path / "detections" / "detections.json").read_text())
+    assert [one["image"] for one in found] == ["detections/1_b.jpg"]

@@ -236,6 +236,8 @@ def test_right_answers_in_any_dress_are_accepted(dress):
         (True, False, ""),
         (None, 3, ""),
         (float("nan"), 0.0, ""),
+        (3, 10**400, ""),
+        ([1, 2], [1, 10**5000], ""),
     ],
 )
 def test_differences_are_found_and_named(expected, got, symptom):

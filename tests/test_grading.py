@@ -273,6 +273,29 @@ def test_hidden_cases_are_others_of_the_same_sizes():
         assert len(old) == 0 or not old.equal(new)
 
 
+def test_a_damaged_notebook_that_was_handed_out_is_named(tmp_path):
+    def give(*words):
+        return CliRunner().invoke(cli.app, ["course", *words, "--course", str(tmp_path)])
+
+    assert CliRunner().invoke(cli.app, ["course", "init", str(tmp_path)]).exit_code == 0
+    assert give("release", "01").exit_code == 0
+    (path,) = (tmp_path / "release").glob("*.ipynb")
+    whole = path.read_bytes()
+    for content in (b"", b"{}", b"[]", whole[:1000]):
+        path.write_bytes(content)
+        result = give("collect", str(tmp_path))
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"{path.name} is not a notebook of format 4 (")
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_course_in_the_place_of_a_file_is_a_sentence(tmp_path):
+    (tmp_path / "course").write_text("a file")
+    result = CliRunner().invoke(cli.app, ["course", "init", str(tmp_path / "course")])
+    assert result.exit_code == 1
+    assert result.stderr == f"{tmp_path / 'course'} cannot be used (File exists); name another\n"
+
+
 # --- damaged submissions ----------------------------------------------------------------------------------------
 
 

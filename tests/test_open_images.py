@@ -385,6 +385,7 @@ BAD_IMAGES = {
     "NaN": (cell(3, "YMax", "nan"), ["line 3 (Truck in image a)", "not a number"]),
     "infinite": (cell(3, "YMax", "inf"), ["line 3 (Truck in image a)", "not a number"]),
     "above 1": (cell(2, "XMax", "1.001"), ["line 2 (Bus in image a)", "XMax 1.001", "from 0 to 1"]),
+    "a trace above 1": (cell(2, "XMax", "1.0000001"), ["line 2 (Bus in image a)", "XMax 1.0000001,", "from 0 to 1"]),
     "pixels": (cell(2, "XMax", "20"), ["line 2 (Bus in image a)", "XMax 20", "from 0 to 1"]),
     "below 0": (cell(2, "YMin", "-0.1"), ["line 2 (Bus in image a)", "YMin -0.1", "from 0 to 1"]),
     "XMax below XMin": (cell(3, "XMax", "0.1"), ["line 3 (Truck in image a)", "XMax 0.1", "XMin 0.25"]),
@@ -418,6 +419,10 @@ BAD_TABLES = {
     "NUL in a name": (bytes_changed(b"a,xclick,Truck", b"a\0,xclick,Truck"), ["line 3", "ImageID 'a\\x00'"]),
     "no ImageID": (bytes_changed(b"a,xclick,Truck", b",xclick,Truck"), ["line 3", "ImageID ''"]),
     "an open quote": (bytes_changed(b"Truck", b'"Truck'), ["cannot be read after line 2"]),
+    "an open quote at first": (
+        bytes_changed(b"a,xclick,Bus", b'a,xclick,"Bus'),
+        ["cannot be read after line 1"],
+    ),
     "a huge cell": (bytes_changed(b"Truck", b"T" * 200_000), ["cannot be read after line 2"]),
 }
 ESCAPES = {

@@ -87,6 +87,12 @@ def test_no_checkpoint_is_a_sentence(tmp_path, content):
     assert str(path) in refused(path, "--port", 0)
 
 
+@pytest.mark.parametrize("host", ["", "a" * 140, "ä" * 70, "a\0b"])
+def test_what_is_no_name_of_a_machine_is_refused(host):
+    with pytest.raises(OSError, match=rf"^cannot listen on {host}:0 \(.+\); choose another --port or --host$"):
+        server.listen(host, 0)
+
+
 def test_an_address_of_another_machine_is_refused():
     with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:0 .*; choose another"):
         server.listen("192.0.2.1", 0)

@@ -233,6 +233,22 @@ def test_what_a_run_remembers_may_be_damaged(photographs, tmp_path, text):
     assert "name another --out" in result.stderr
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"steps": [], "train": {}, "validation": {}}'])
+def test_a_history_may_be_damaged(tmp_path, text):
+    (tmp_path / "history.json").write_text(text)
+    with pytest.raises(runs.RunError, match=r"history\.json is damaged.*; name another --out"):
+        runs.history_until(tmp_path, 1, 3)
+
+
+@pytest.mark.slow
+def test_a_finished_training_is_finished_without_its_best_detector_too(photographs, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "out")
+    (tmp_path / "out" / "best.pth").unlink()  # put somewhere else, for instance
+    result = train(photographs, tmp_path / "out", "--resume")
+    assert "is finished" in result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == PARTS - {"best.pth"}
+
+
 def test_losses_are_drawn_only_where_the_packages_of_the_lessons_are_installed(tmp_path, monkeypatch):
     said = []
     setting = train_command.Setting(tmp_path, torch.device("cpu"), 0, said.append)

@@ -354,6 +354,7 @@ BAD = {
     "ymax equal to ymin": (change("<ymax>30<", "<ymax>7<"), [XML, "object 2 (dog)", "ymax 7", "ymin 7"]),
     "right of the image": (change("<xmax>40<", "<xmax>41<"), [XML, "object 2 (dog)", "beyond the image", "40 wide"]),
     "below the image": (change("<ymax>30<", "<ymax>30.5<"), [XML, "object 2 (dog)", "beyond the image", "30 high"]),
+    "a trace below": (change("<ymax>30<", "<ymax>30.00001<"), [XML, "object 2 (dog)", "to 30.00001 in an image"]),
     "negative": (change("<xmin>6<", "<xmin>-6<"), [XML, "object 2 (dog)", "beyond the image"]),
     "counted from 0": (change("<ymin>1<", "<ymin>0<"), [XML, "object 1 (car)", "ymin 0", "one_based=False"]),
     "object there twice": (

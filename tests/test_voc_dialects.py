@@ -151,6 +151,27 @@ def test_an_ending_in_capitals_and_hidden_files(tmp_path):
     assert VOCDataset(root, None).ids == ("a",)
 
 
+@pytest.mark.parametrize("ending", [".JPG", ".Jpg", ".Jpeg", ".PNG", ".Png"])
+def test_the_ending_of_an_image_may_have_capitals(tmp_path, ending):
+    root = folder(tmp_path, "a")
+    photo = root / "JPEGImages" / "a.jpg"
+    size = VOCDataset(root, None)[0].size
+    photo.rename(photo.with_suffix(ending))
+    assert VOCDataset(root, None)[0].size == size
+
+
+def test_of_images_that_differ_in_their_ending_the_one_that_is_named_is_read_or_the_first(tmp_path):
+    root = folder(tmp_path, "a")
+    photo = root / "JPEGImages" / "a.jpg"
+    for ending in (".Jpg", ".JPG", ".png"):
+        photo.with_suffix(ending).write_bytes(photo.read_bytes())
+    for named in ("a.jpg", "a.JPG", "a.Jpg", "a.png"):
+        rewrite(root, "<filename>.*</filename>", f"<filename>{named}</filename>")
+        assert VOCDataset(root, None).image_path(0).name == named
+    rewrite(root, "<filename>.*</filename>", "<filename>once called so.bmp</filename>")
+    assert VOCDataset(root, None).image_path(0) == photo
+
+
 def test_two_annotations_of_one_name_are_refused(tmp_path):
     root = folder(tmp_path, "a")
     (root / "Annotations" / "a.XML").write_text((root / "Annotations" / "a.xml").read_text())
@@ -349,6 +370,15 @@ def test_an_encoding_other_than_the_declared_one_has_its_remedy(tmp_path, declar
 
 
 # --- images and paths --------------------------------------------------------------------------------------------
+
+
+def test_a_class_that_looks_like_another_for_a_sign_that_is_not_seen_is_refused(tmp_path):
+    root = folder(tmp_path, "a", "b")
+    rewrite(root, "<name>car<", "<name>car\u200b<")
+    with pytest.raises(DataError, match=r"a\.xml: object 1 has the <name> 'car\\u200b', which cannot be printed"):
+        VOCDataset(root, None)
+    with pytest.warns(UserWarning, match="1 of 2 images left out"):
+        assert VOCDataset(root, None, on_error="skip").classes == ("car",)
 
 
 @pytest.mark.parametrize(("choice", "shape"), [("ignore", (3, 30, 40)), ("apply", (3, 40, 30))])

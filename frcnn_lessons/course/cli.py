@@ -146,7 +146,10 @@ def course(words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND ..
     """For instructors: init, release, collect, grade, feedback, export, as notebooks/instructor/README.md says."""
     from frcnn_lessons.course.grading.commands import app as of_courses
 
-    of_courses(words or ["--help"], prog_name="frcnn-lessons course")
+    try:
+        of_courses(words or ["--help"], prog_name="frcnn-lessons course")
+    except OSError as error:
+        _end(f"{error.filename or 'the folder of the course'} cannot be used ({error.strerror or error}); name another")
 
 
 def _lessons(numbers: list[str] | None) -> list[Path]:

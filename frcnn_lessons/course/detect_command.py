@@ -147,7 +147,7 @@ def detect(
     """Look at photographs; write each with its boxes, and `detections.json` for all of them.
 
     Args:
-        given: image files, and folders whose images are looked at, with those in folders inside.
+        given: image files, and folders whose images are looked at, with those in folders inside, but for `out`.
         say: told what cannot be read; the rest goes on.
 
     Returns:
@@ -156,7 +156,7 @@ def detect(
     Raises:
         RunError: no image was given.
     """
-    paths = list(_images(given))
+    paths = list(_images(given, out))
     if not paths:
         raise RunError(f"there is no image in {', '.join(map(str, given))}; they end in .jpg, .jpeg or .png")
     results, bad = [], 0
@@ -168,7 +168,8 @@ def detect(
             bad += 1
             continue
         tags = tag_image(pixels, detector, threshold, limit)
-        picture = out / f"{number:0{len(str(len(paths)))}d}_{path.stem}.jpg"
+        # (The name of a file has a longest length, in bytes.)
+        picture = out / f"{number:0{len(str(len(paths)))}d}_{path.stem[:50]}.jpg"
         with written_whole(picture) as temporary:
             drawn = draw_tags(pixels, tags, detector.classes).permute(1, 2, 0).numpy()  # (H, W, 3)
             Image.fromarray(drawn).save(temporary, quality=90)
@@ -182,10 +183,12 @@ def detect(
     return bad
 
 
-def _images(given: Iterable[Path]) -> Iterable[Path]:
+def _images(given: Iterable[Path], out: Path) -> Iterable[Path]:
     for path in given:
         if path.is_dir():
             inside = sorted(one for one in path.rglob("*") if one.suffix in IMAGE_ENDINGS and one.is_file())
+            if out.resolve() != path.resolve():  # the pictures of an earlier run are no photographs
+                inside = [one for one in inside if out.resolve() not in one.resolve().parents]
             yield from (one for one in inside if not one.name.startswith("."))  # as macOS leaves beside each
         else:
             yield path

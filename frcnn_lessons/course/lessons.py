@@ -109,7 +109,8 @@ def load(path: Path) -> NotebookNode:
         raw["nbformat_minor"] = max(raw["nbformat_minor"], 5)  # the first version with ids
         return nbformat.reads(json.dumps(raw), as_version=4)
     except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        raise LessonError(f"{path.name} is not a notebook of format 4: {error}") from error
+        why = str(error).partition("\n")[0]
+        raise LessonError(f"{path.name} is not a notebook of format 4 ({why}); take it from a copy") from error
 
 
 def count_code_cells(path: Path) -> int:

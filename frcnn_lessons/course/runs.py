@@ -80,7 +80,7 @@ def asked_before(folder: Path, resume: bool) -> dict[str, Any] | None:
     path = folder / "run.json"
     asked = read_json(path)
     if not isinstance(asked, dict) or not all(isinstance(asked.get(part), dict) for part in ("options", "data")):
-        raise RunError(f"{path} is damaged; name another --out")
+        raise _damaged(path)
     return asked
 
 
@@ -147,7 +147,7 @@ def next_leg(folder: Path, epochs: int) -> Leg | None:
         RunError: more are done already, or a leg of another length is not finished.
         CheckpointError: the state of the last leg is damaged.
     """
-    legs = [_leg(path) for path in folder.glob("training.*-*.pth")]
+    legs = [_leg(path) for path in folder.glob("training.[0-9]*-[0-9]*.pth")]
     if not legs:
         return Leg(0, epochs, folder / f"training.0-{epochs}.pth")
     last = max(legs, key=lambda leg: leg.total)
@@ -175,8 +175,12 @@ def history_until(folder: Path, epochs: int, steps_an_epoch: int) -> dict[str, d
     if epochs == 0:
         return {"steps": {}, "train": {}, "validation": {}}
     lengths = {"steps": epochs * steps_an_epoch, "train": epochs, "validation": epochs}
-    whole = read_json(folder / "history.json")
-    return {part: {name: column[:n] for name, column in whole[part].items()} for part, n in lengths.items()}
+    path = folder / "history.json"
+    whole = read_json(path)
+    try:
+        return {part: {name: column[:n] for name, column in whole[part].items()} for part, n in lengths.items()}
+    except (AttributeError, KeyError, TypeError):
+        raise _damaged(path) from None
 
 
 def read_json(path: Path) -> Any:
@@ -184,7 +188,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); name another --out") from error
+        raise _damaged(path, f" ({error})") from error
+
+
+def _damaged(path: Path, why: str = "") -> RunError:
+    return RunError(f"{path} is damaged{why}; name another --out")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -160,15 +160,15 @@ def begin(
     by_epochs = options.detector in BY_EPOCHS
     if before is not None:
         runs.check_same(setting.folder, before, asdict(options), known, longer=by_epochs)
-    done = (setting.folder / "best.pth").exists()
     leg = runs.next_leg(setting.folder, options.epochs) if by_epochs else None
+    done = leg is None if by_epochs else (setting.folder / "best.pth").exists()
     if distributed.is_initialized():
         _check_processes(options)
         distributed.barrier()  # until all have looked at the folder
     if rank() == 0:
         runs.tidy(setting.folder)
         runs.remember(setting.folder, asdict(options), known)
-    if leg is None and done:
+    if done:
         setting.say(f"{setting.folder} is finished{'; more epochs: --epochs' if by_epochs else ''}")
     else:
         run(data, options, setting, leg, path.name)

@@ -11,6 +11,7 @@ Lesson 12.
 import json
 import math
 import os
+import reprlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ from frcnn_lessons.files import user_path
 
 # COCO's own files give two digits, so that a box at the border may reach beyond it by as much as the rounding.
 ROUNDING = 0.01
+
+# What stands in the lists in the place of an annotation that is in the columns; a file may hold a null of its own.
+TAKEN = object()
 
 
 class COCODataset(AnnotatedImages):
@@ -143,8 +147,9 @@ class _Content:
         categories = self._by_id(lists["categories"], "category")
         names = {key: categories[key].get("name") for key in _sorted(categories)}
         self.categories = {key: "" if name is None else " ".join(str(name).split()) for key, name in names.items()}
-        if nameless := [key for key, name in self.categories.items() if not name]:
-            raise DataError(f"{path}: category {nameless[0]} has no name; give it one")
+        for key, name in self.categories.items():
+            if not name or not name.isprintable():
+                raise DataError(f"{path}: category {key} has the name {name!r}; give it one that can be printed")
         self._headings = {
             str(entry.get("supercategory"))
             for key, entry in categories.items()
@@ -160,7 +165,7 @@ class _Content:
         self.defects += [
             Defect(
                 "image not listed",
-                f"{self._where(row)} is of the image {self._image_ids[row]}, which the list of images does not hold; "
+                f"{self._where(row)} has the image_id {self._image_ids[row]}, which the list of images does not hold; "
                 "add the image, or remove the annotation",
             )
             for row in self._rows(nowhere)
@@ -182,7 +187,7 @@ class _Content:
         name = self.categories.get(key)
         if name is None:
             raise DataError(
-                f"{where} is of the category {key}, which is not listed; add or correct it", "unknown class"
+                f"{where} has the category_id {key}, which is not listed; add or correct it", "unknown class"
             )
         file_name = self.images[self._image_ids[row]]["file_name"]
         where = f"{where} ({name} in {file_name})"
@@ -217,7 +222,7 @@ class _Content:
         return [number(str(value), f"{where}: {side} of the bbox") for side, value in sides]
 
     def _lists(self) -> dict[str, list[Any]]:
-        """The three lists of the file. Annotations are put into the columns while they are read; None is left."""
+        """The three lists of the file. Annotations are put into the columns while they are read; TAKEN is left."""
         try:
             content = json.loads(self.path.read_bytes(), object_hook=self._keep)
         except FileNotFoundError:
@@ -232,11 +237,11 @@ class _Content:
         for name in ("images", "annotations", "categories"):
             if not isinstance(content.get(name), list):
                 raise DataError(f"{self.path}: the JSON has no list {name!r}, as COCO's files have; add it")
-        if content["annotations"].count(None) != len(self._ids):
+        if content["annotations"].count(TAKEN) != len(self._ids):
             raise DataError(f"{self.path}: there are boxes outside of the list 'annotations'; move them there")
         return content
 
-    def _keep(self, entry: dict[str, Any]) -> dict[str, Any] | None:
+    def _keep(self, entry: dict[str, Any]) -> object:
         is_image = "file_name" in entry and "category_id" not in entry
         if is_image or ("bbox" not in entry and "image_id" not in entry):
             return entry  # or a category, or what else there is
@@ -251,13 +256,15 @@ class _Content:
         for column, name in ((self._image_ids, "image_id"), (self._category_ids, "category_id")):
             key = _key(entry.get(name))
             column.append(self._texts.setdefault(key, key))
-        return None
+        return TAKEN
 
     def _by_id(self, entries: list[Any], what: str) -> dict[str, dict[str, Any]]:
         """The entries by their ids; one without, and a second one of the same id, is refused."""
         named: dict[str, dict[str, Any]] = {}
         for place, entry in enumerate(entries, start=1):
-            if not isinstance(entry, dict) or entry.get("id") is None:
+            if not isinstance(entry, dict):
+                raise DataError(f"{self.path}: {what} number {place} of the list is {_shown(entry)}; remove it")
+            if entry.get("id") is None:
                 raise DataError(f"{self.path}: {what} number {place} of the list has no id; give it one")
             if named.setdefault(_key(entry["id"]), entry) is not entry:
                 raise DataError(
@@ -269,9 +276,11 @@ class _Content:
 
     def _check_annotations(self, annotations: list[Any]) -> None:
         for place, entry in enumerate(annotations, start=1):
-            if entry is not None:
-                message = f"{self.path}: annotation number {place} of the list has no image_id and no bbox; remove it"
-                self.defects.append(Defect("no box", message))
+            if entry is not TAKEN:
+                what = "has no image_id and no bbox" if isinstance(entry, dict) else f"is {_shown(entry)}"
+                self.defects.append(
+                    Defect("no box", f"{self.path}: annotation number {place} of the list {what}; remove it")
+                )
         boxes = np.frombuffer(self._boxes) if self._boxes else np.ones(0)
         if len(boxes) and not np.isnan(boxes).all() and np.nanmax(boxes) <= 1:
             raise DataError(
@@ -298,6 +307,11 @@ class _Content:
 def _is_plain(side: Any) -> bool:
     """Whether it is a number that a column can hold: JSON has such of any size, and Python's reader knows NaN."""
     return type(side) in (int, float) and abs(side) < 1e9
+
+
+def _shown(entry: Any) -> str:
+    """What a list holds instead of an object, for a message."""
+    return "null" if entry is None else f"{reprlib.repr(entry)}, no object with an id"
 
 
 def _key(value: Any) -> str:

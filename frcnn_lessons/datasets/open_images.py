@@ -205,7 +205,7 @@ class _Table:
                 delimiter = max(",;\t", key=first.count)
                 file.seek(0)
                 reader = csv.reader(file, delimiter=delimiter, strict=True)
-                header = self._header(next(reader, []))
+                header, line = self._header(next(reader, [])), 1
                 wanted = operator.itemgetter(*map(header.index, ("ImageID", "LabelName", *_SIDES)))
                 flag = header.index("IsGroupOf") if "IsGroupOf" in header else None
                 for cells in reader:
@@ -270,7 +270,7 @@ class _Table:
             if (text := self._odd.get((row, k))) is not None:
                 number(text, f"{where}: {side}")
             if not lowest <= value <= highest:
-                message = f"{where} has {side} {value:g}, but coordinates are relative, from 0 to 1; correct it"
+                message = f"{where} has {side} {value:.9g}, but coordinates are relative, from 0 to 1; correct it"
                 raise DataError(message, OUTSIDE if -1 <= value <= 2 else "not relative")
         x1, x2, y1, y2 = self._sides[4 * row : 4 * row + 4]
         height, width = size

@@ -1,10 +1,10 @@
 """Open data of one's own, whatever tool wrote it, parted into what is trained on and what is measured on.
 
 Recognised are VOC folders (`Annotations` beside `JPEGImages` or `images`, with or without `ImageSets`; images and XML
-together in one folder; CVAT's export), COCO files (with a folder of images; the folder above `annotations` and
-`images`, as COCO's own and CVAT's; images beside the JSON), Roboflow's folders `train`, `valid` and `test` with either
-of the two in them, and Open Images tables with a folder of images. Lists, files and folders called train, val (valid,
-validation) or test are these parts. Lesson 12.
+together in one folder, or in two side by side, of any names; CVAT's export), COCO files (with a folder of images; the
+folder above `annotations` and `images`, as COCO's own and CVAT's; images beside the JSON), Roboflow's folders `train`,
+`valid` and `test` with either of the two in them, and Open Images tables with a folder of images. Lists, files and
+folders called train, val (valid, validation) or test are these parts. Lesson 12.
 """
 
 import itertools
@@ -21,9 +21,9 @@ import numpy as np
 
 from frcnn_lessons.datasets.coco import COCODataset
 from frcnn_lessons.datasets.open_images import OpenImagesDataset
-from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, NOTHING_LEFT, AnnotatedImages
+from frcnn_lessons.datasets.reading import IMAGE_ENDINGS, NOTHING_LEFT, AnnotatedImages, same_name
 from frcnn_lessons.datasets.sample import DataError, Defect
-from frcnn_lessons.datasets.voc import VOCDataset
+from frcnn_lessons.datasets.voc import VOCDataset, image_and_xml_folders
 from frcnn_lessons.files import user_path
 
 SPLITS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
@@ -89,6 +89,11 @@ def open_data(
     path, folder = user_path(path), None if images is None else user_path(images)
     options = {"on_error": "skip", "bad_boxes": bad_boxes, "exif": exif}
     kind, parts = _parts(path, folder, {"background": background, "one_based": one_based})
+    if kind == "VOC" and folder is not None:
+        raise DataError(
+            f"{path}: a VOC folder holds its own images; name the folder that holds them and the XML files, without a "
+            "folder of images (--images, images=)"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         read, defects = _read(parts, options)
@@ -123,7 +128,7 @@ def _shared(splits: dict[str, AnnotatedImages]) -> list[str]:
 def _alike(classes: tuple[str, ...]) -> list[str]:
     """A sentence for each two classes that are most likely meant to be one."""
     first: dict[str, str] = {}
-    pairs = [(first.setdefault(name.casefold(), name), name) for name in classes]
+    pairs = [(first.setdefault(same_name(name).casefold(), name), name) for name in classes]
     return [
         f"{one!r} and {two!r} are two classes; if they are one, write it in one way" for one, two in pairs if one != two
     ]
@@ -208,7 +213,8 @@ def _parts(
     if found is None:
         raise DataError(
             f"{asked or path}: this is no data set that the course knows; there must be a VOC folder (Annotations and "
-            "JPEGImages, or images and XML together), a COCO JSON or an Open Images CSV, each with a folder of images"
+            "JPEGImages, or images and XML together, or in two folders side by side), a COCO JSON or an Open Images "
+            "CSV, each with a folder of images; YOLO's text files are not read, export one of these instead"
         )
     return found
 
@@ -218,11 +224,9 @@ def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) 
     xml = "*.[xX][mM][lL]"
     places = (xml, *(f"{above}[Aa]nnotations/**/{xml}" for above in ("", "*/", "VOCdevkit/*/")))
     if any(path.name[0] != "." for pattern in places for path in folder.glob(pattern)):
-        return "VOC", [
-            (split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()
-        ]
+        return "VOC", _voc_parts(folder, of_voc)
     for pattern in ("*.json", "[Aa]nnotations/*.json"):
-        files = [path for path in sorted(folder.glob(pattern)) if _may_hold_boxes(path)]
+        files = [path for path in sorted(folder.glob(pattern)) if path.is_file() and _may_hold_boxes(path)]
         if len(files) > 1:
             files = [path for path in files if _has_lists(path)]  # some tools write a JSON an image, of another kind
         if files:
@@ -231,10 +235,12 @@ def _parts_of_folder(folder: Path, images: Path | None, of_voc: dict[str, Any]) 
         path
         for pattern in ("*.csv", "*.csv.gz", "*.tsv")
         for path in sorted(folder.glob(pattern))
-        if path.name[0] != "."
+        if path.name[0] != "." and path.is_file()
     ]
     tables = [path for path in tables if "bbox" in path.name] or tables  # Open Images has others beside these
-    return ("Open Images", _table_parts(folder, tables, images)) if tables else None
+    if tables:
+        return "Open Images", _table_parts(folder, tables, images)
+    return ("VOC", _voc_parts(folder, of_voc)) if image_and_xml_folders(folder) else None
 
 
 def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
@@ -250,6 +256,10 @@ def _of_file(path: Path, images: Path | None) -> tuple[str, list[Part]]:
     raise DataError(
         f"{path}: the file is no COCO JSON and no Open Images CSV; name one, or the folder of VOC's XML files"
     )
+
+
+def _voc_parts(folder: Path, of_voc: dict[str, Any]) -> list[Part]:
+    return [(split, partial(VOCDataset, folder, name, **of_voc)) for split, name in _voc_sets(folder).items()]
 
 
 def _voc_sets(folder: Path) -> dict[str, str | None]:

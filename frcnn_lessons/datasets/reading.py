@@ -32,7 +32,8 @@ from frcnn_lessons.datasets.images import MAX_PIXELS, check_image, read_image
 from frcnn_lessons.datasets.sample import Box, DataError, Defect, Sample
 from frcnn_lessons.files import user_path
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".Jpg", ".Jpeg", ".Png")
+"""In the order in which they are looked for: of two files that differ in them alone, the first one is read."""
 NOTHING_LEFT = "no image is left"
 """The kind of a defect that others explain."""
 
@@ -368,8 +369,9 @@ def _checked(found: Found, size: tuple[int, int], clip: bool) -> Found:
     if not (0 <= x1 <= width and 0 <= x2 <= width and 0 <= y1 <= height and 0 <= y2 <= height):
         if not clip:
             raise DataError(
-                f"{found.where} reaches beyond the image: its edges are x {x1:g} to {x2:g} and y {y1:g} to {y2:g} in "
-                f"an image {width} wide and {height} high; correct the box, or check that this is the right image",
+                f"{found.where} reaches beyond the image: its edges are x {x1:.9g} to {x2:.9g} and y {y1:.9g} to "
+                f"{y2:.9g} in an image {width} wide and {height} high; correct the box, or check that this is the "
+                "right image",
                 OUTSIDE,
                 found.box,
             )

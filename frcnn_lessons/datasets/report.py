@@ -115,7 +115,7 @@ def _numbers(data: OwnData) -> list[str]:
     """Counts and sizes, as lines of text."""
     lines = [f"note: {note}" for note in data.notes]
     counts: dict[str, Counter[str]] = {}
-    sizes, sides = [], []
+    once: dict[Path, dict[str, Any]] = {}  # an image may be in two splits; a single one is train and val
     lines.append(f"{'':10}{'images':>10}{'without':>10}{'objects':>10}{'difficult':>10}")
     for split, dataset in data.splits.items():
         known = [dataset.annotation(i) for i in range(len(dataset))]
@@ -123,14 +123,13 @@ def _numbers(data: OwnData) -> list[str]:
         empty = sum(not len(one["labels"]) for one in known)
         difficult = sum(int(one["difficult"].sum()) for one in known)
         lines.append(f"{split:10}{len(known):10,}{empty:10,}{sum(counts[split].values()):10,}{difficult:10,}")
-        sizes += [one["size"] for one in known]
-        sides += [one["boxes"].numpy() for one in known]
-    boxes = np.concatenate(sides)  # (N, 4)
+        once |= {dataset.image_path(i): one for i, one in enumerate(known)}
+    boxes = np.concatenate([one["boxes"].numpy() for one in once.values()])  # (N, 4)
     lines += ["", f"{'class':24}" + "".join(f"{split:>10}" for split in counts)]
     for name in data.classes:
         lines.append(f"{name:24}" + "".join(f"{of_split[name]:10,}" for of_split in counts.values()))
     lines.append("")
-    height, width = np.array(sizes).T
+    height, width = np.array([one["size"] for one in once.values()]).T
     lines.append(f"images: {_spread(width)} wide, {_spread(height)} high")
     if len(boxes):
         width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]

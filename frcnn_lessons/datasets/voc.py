@@ -87,7 +87,7 @@ class VOCDataset(AnnotatedImages):
         Args:
             root: the folder that holds `JPEGImages` (or `images`) and `Annotations`; or a folder above it with one such
                 folder in it, as `VOCdevkit` is when one year was downloaded; or a folder with images and annotations
-                side by side.
+                side by side; or a folder with one folder of images and one of annotations, whatever they are called.
             image_set: name of a list in `ImageSets/Main`, such as "train". In the list of one class ("car_train") the
                 images marked -1, without a car, are not part of the set. None means every annotation. A folder
                 without `ImageSets/Main` has no test part: its "trainval" is every annotation.
@@ -146,7 +146,7 @@ class VOCDataset(AnnotatedImages):
                 except DataError:
                     if on_error == "raise" and same_name(image_id) in wanted:
                         raise
-            classes = sorted(names - {""})
+            classes = sorted(name for name in names if name and name.isprintable())
         labels = {name: label for label, name in enumerate(classes, start=1)}
         owners: dict[Path, str] = {}
 
@@ -245,13 +245,29 @@ def _folders(root: Path) -> tuple[Path, Path, Path]:
         if len(years) > 1:
             names = ", ".join(year.name for year in years)
             raise DataError(f"{root}: this folder holds several data sets ({names}); name the one to read")
-        if not years:
-            raise DataError(f"{root}: no Annotations folder; a VOC folder holds JPEGImages and Annotations")
-        folder = years[0]
+        folder = years[0] if years else root
     images = next((folder / name for name in ("JPEGImages", "images", "Images") if (folder / name).is_dir()), None)
-    if images is None:
-        raise DataError(f"{folder}: no JPEGImages folder; a VOC folder holds JPEGImages and Annotations")
-    return folder, min(folder.glob("[Aa]nnotations")), images
+    annotations = min(folder.glob("[Aa]nnotations"), default=None)
+    if images is None or annotations is None:
+        if (pair := image_and_xml_folders(folder)) is None:
+            missing = "Annotations" if annotations is None else "JPEGImages"
+            raise DataError(f"{folder}: no {missing} folder; a VOC folder holds JPEGImages and Annotations")
+        images, annotations = pair
+    return folder, annotations, images
+
+
+def image_and_xml_folders(root: Path) -> tuple[Path, Path] | None:
+    """The folder of images and that of annotations in `root`, whatever they are called; None unless it has one each.
+
+    Either may have its files in folders inside it; a folder with both kinds of files is neither.
+    """
+    folders: dict[frozenset[str], list[Path]] = {}
+    for folder in sorted(one for one in root.iterdir() if one.is_dir() and one.name[0] not in "._"):
+        endings = {path.suffix.lower() for pattern in ("*", "*/*") for path in folder.glob(pattern)}
+        kinds = frozenset("XML" if ending == ".xml" else "image" for ending in endings & {".xml", *IMAGE_ENDINGS})
+        folders.setdefault(kinds, []).append(folder)
+    images, annotations = (folders.get(frozenset({kind}), []) for kind in ("image", "XML"))
+    return (images[0], annotations[0]) if len(images) == len(annotations) == 1 else None
 
 
 def _images_without(
@@ -267,9 +283,12 @@ def _images_without(
         *_, name = names_for(filename, IMAGE_ENDINGS)
         taken |= {name, same_name(str(Path(image_id).with_name(name.rpartition("/")[2] or "-")))}
     there = (path for path in sorted(folder.rglob("*")) if path.suffix in IMAGE_ENDINGS and path.name[0] != ".")
-    found = (path for path in there if path.is_file())
-    named = {same_name(path.relative_to(folder).with_suffix("").as_posix()): path for path in found}
-    return {name: path for name, path in named.items() if name not in taken}
+    alone: dict[str, Path] = {}
+    for path in there:
+        name = same_name(path.relative_to(folder).with_suffix("").as_posix())
+        if name not in taken and path.is_file():
+            _put(alone, name, path)
+    return alone
 
 
 def _annotation_files(folder: Path) -> dict[str, Path]:
@@ -288,9 +307,14 @@ def _annotation_files(folder: Path) -> dict[str, Path]:
             if name.lower().endswith(".xml") and not name.startswith("."):
                 path = Path(place) / name
                 key = same_name(path.relative_to(folder).with_suffix("").as_posix())
-                if (other := named.setdefault(key, path)) != path:
-                    raise DataError(f"{path}: there is {other.name!r} too, which is the same name; remove one of them")
+                _put(named, key, path)
     return {name: named[name] for name in sorted(named)}
+
+
+def _put(named: dict[str, Path], name: str, path: Path) -> None:
+    """Add a file by its name without ending; a second one of the same name is refused."""
+    if (other := named.setdefault(name, path)) != path:
+        raise DataError(f"{path}: there is {other.name!r} too, which is the same name; remove one of them")
 
 
 def _image_ids(root: Path, image_set: str | None, files: Mapping[str, Path], classes: Sequence[str]) -> list[str]:
@@ -405,6 +429,8 @@ def _size_differs(tree: ElementTree.Element, size: tuple[int, int], where: Path)
 def _object(entry: ElementTree.Element, where: str, one_based: bool, unread: list[str]) -> Found:
     """One object, in pixels; `where` names it ("a.xml: object 2")."""
     name = _normal(_text(entry, "name", where))
+    if not name.isprintable():  # a space of no width makes two classes of one
+        raise DataError(f"{where} has the <name> {name!r}, which cannot be printed; correct it", "no class name")
     label = f"{where} ({name})"
     if entry.find(".//object") is not None:
         raise DataError(f"{label} has another <object> inside; put it beside this one", "object in an object")

@@ -175,7 +175,8 @@ def _as_array(value: Any) -> np.ndarray | None:
     if isinstance(value, np.ndarray):
         return value if value.dtype.kind in "biuf" else None
     if isinstance(value, (bool, int, float)):
-        return np.asarray(value)
+        number = np.asarray(value)
+        return number if number.dtype.kind in "biuf" else None  # an int beyond 64 bits is an object for NumPy
     if isinstance(value, (list, tuple)):
         inside = [_as_array(one) for one in value]
         if all(one is not None and one.shape == inside[0].shape for one in inside):  # type: ignore[union-attr]
@@ -226,7 +227,10 @@ def shown(value: Any) -> str:
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
     if callable(value):
         return getattr(value, "__name__", "a function")
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of an int with thousands of digits, or of a class of the student's own
+        return _kind(value)
     return text if len(text) <= 120 and " at 0x" not in text else _kind(value)
 
 

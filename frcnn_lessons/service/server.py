@@ -24,17 +24,20 @@ def listen(host: str, port: int) -> socket.socket:
     """Take a port; 0 for any free one.
 
     Raises:
-        OSError: it is in use, or not ours to take; the message says so.
+        OSError: it is in use, or not ours to take, or `host` is no name; the message says so.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     taken = socket.socket(family)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if not host:  # for which a socket takes every address of the machine
+            raise ValueError
         taken.bind((host, port))
         taken.listen(2048)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # the last two: of what can be no name
         taken.close()
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host") from error
+        reason = error.strerror if isinstance(error, OSError) else "no name of a machine"
+        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port or --host") from error
     return taken
 
 

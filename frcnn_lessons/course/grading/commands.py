@@ -112,10 +112,10 @@ def collect(download: Annotated[Path, typer.Argument(metavar="DOWNLOADS")], cour
     """Take the notebooks out of an archive of Moodle or Canvas, or a folder; say what is odd and who is missing."""
     if not download.exists():
         _leave(f"{download} is not there; name the archive that Moodle or Canvas gave")
-    sources = {lesson: nbformat.read(path, 4) for lesson, path in _lessons(course).items()}
     try:
+        sources = {lesson: lessons.load(path) for lesson, path in _lessons(course).items()}
         found = collect_from(download, course / "submitted", sources, course / "students.csv")
-    except TableError as error:
+    except (TableError, lessons.LessonError) as error:
         _leave(str(error))
     for student, lesson, _ in found.taken:
         typer.echo(f"{student:32}{lesson}")
@@ -225,7 +225,7 @@ def _lessons(course: Path, numbers: list[str] | None = None) -> dict[str, Path]:
 def _given(course: Path, lesson: str, student: str, key: Key) -> tuple[NotebookNode, Key] | None:
     try:
         return handed_out(course / "release", lesson, student, key)
-    except KeyMissing as error:
+    except (KeyMissing, lessons.LessonError) as error:
         _leave(str(error))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 
 from frcnn_lessons.course.grading.key import Key, look_for_variants
+from frcnn_lessons.course.lessons import load
 
 
 def lessons_handed_out(release: Path, numbers: Collection[str] = ()) -> dict[str, Path]:
@@ -31,12 +31,13 @@ def handed_out(release: Path, lesson: str, student: str, key: Key) -> tuple[Note
 
     Raises:
         KeyMissing: it holds a variant that is gone.
+        LessonError: it is damaged.
     """
     own, for_all = release / student / f"{lesson}.ipynb", release / f"{lesson}.ipynb"
     path = own if own.is_file() else for_all
     if not path.is_file():
         return None
-    notebook = nbformat.read(path, 4)
+    notebook = load(path)
     variants = notebook.metadata.get("frcnn_lessons", {}).get("variants", {})
     look_for_variants(variants, path)
     return notebook, replace(key, variants=key.variants | variants)
