@@ -197,13 +197,13 @@ def draw_box(
 
 
 class _Tag(Annotation):
-    """A caption at a corner of its box: at the first of eight places where it lies within the picture and on no other
-    tag. Where nothing is free, it stays at the first.
+    """A caption at a corner of its box, or of the part that the picture shows: at the first of eight places where it
+    lies within the picture and on no other tag. Where nothing is free, it stays at the first.
     """
 
     def __init__(self, caption: str, box: tuple[float, float, float, float], inside: bool, **style: Any) -> None:
         super().__init__(caption, box[:2], xytext=(0, 0), textcoords="offset points", **style)
-        x1, y1, x2, y2 = box
+        x1, y1, x2, y2 = self.box = box
         outer = [((x1, y1), "left", "bottom"), ((x2, y1), "right", "bottom"), ((x1, y2), "left", "top")]
         inner = [((x1, y1), "left", "top"), ((x2, y1), "right", "top"), ((x1, y2), "left", "bottom")]
         last = [((x2, y2), "right", "top"), ((x2, y2), "right", "bottom")]
@@ -216,8 +216,11 @@ class _Tag(Annotation):
         tags = [artist for artist in self.axes.get_children() if isinstance(artist, _Tag)]
         others = [tag.taken for tag in tags[: tags.index(self)]]
         picture = self.axes.bbox.padded(1)
-        for place in [*self.places, self.places[0]]:
-            self.xy, horizontal, vertical = place
+        (left, right), (top, bottom) = sorted(self.axes.get_xlim()), sorted(self.axes.get_ylim())
+        x1, y1, x2, y2 = self.box
+        shown = x1 < right and x2 > left and y1 < bottom and y2 > top
+        for (x, y), horizontal, vertical in [*self.places, self.places[0]]:
+            self.xy = (min(max(x, left), right), min(max(y, top), bottom)) if shown else (x, y)
             self.set(ha=horizontal, va=vertical)
             self.xyann = (2 if horizontal == "left" else -2, 3 if vertical == "bottom" else -3)
             self.taken = self.get_window_extent(renderer).padded(1.5)
@@ -345,7 +348,8 @@ def image_grid(count: int, columns: int, cell: tuple[float, float] = (3.0, 2.5))
 def as_jpeg(figure: Figure, quality: int = 85) -> Image:
     """The figure as a JPEG to be shown as a cell's result; photographs are ten times smaller so than as PNG."""
     data = io.BytesIO()
-    figure.savefig(data, format="jpeg", pil_kwargs={"quality": quality})
+    # "tight", or a title of the top row loses its highest pixels: images keep their proportions, so it does not fit.
+    figure.savefig(data, format="jpeg", bbox_inches="tight", pad_inches=0.05, pil_kwargs={"quality": quality})
     plt.close(figure)  # or the notebook shows it a second time, as PNG
     return Image(data.getvalue(), format="jpeg")
 

@@ -276,6 +276,14 @@ def test_batch_norm_looks_at_all_regions_in_training_and_at_each_alone_in_evalua
 # --- the detector --------------------------------------------------------------------------------------------------
 
 
+def test_hidden_layers_begin_as_pytorchs_own_and_the_last_two_as_in_the_paper():
+    head = RoIHead(16, 16, 3, HeadSettings(hidden=256), generator(0))
+    deviations = [nn.Linear(16 * 49, 256).weight.std().item(), nn.Linear(256, 256).weight.std().item(), 0.01, 0.001]
+    for layer, deviation in zip((head.fc6, head.fc7, head.classifier, head.regressor), deviations, strict=True):
+        assert layer.weight.std().item() == pytest.approx(deviation, rel=0.05)
+        assert not layer.bias.any()
+
+
 @pytest.mark.parametrize("part", ["loss_classifier", "loss_box_reg"])
 def test_each_loss_teaches_the_backbone_through_the_pooling(part):
     # A published walk-through detaches the pooled features: its backbone never learns, and nothing says so.
@@ -292,8 +300,8 @@ def test_it_learns_two_images_by_heart_in_seconds(settings):
     images, targets, proposals = scene()
     model = tiny_model(background_iou=(0.0, 0.5), hidden=64, **settings)
     optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 120)
-    for _ in range(120):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 160)
+    for _ in range(160):
         loss = sum(model(images, targets, proposals).values())
         optimiser.zero_grad()
         loss.backward()

@@ -94,6 +94,20 @@ def test_a_caption_stands_above_its_box_or_inside(paper):
     assert outside.y0 > edge > inside.y1
 
 
+@pytest.mark.parametrize(
+    ("box", "shown"), [([-1, -1, 12, 9], True), ([-3, 2, 7, 4], True), ([20, 2, 30, 4], False), ([-9, 2, -1, 4], False)]
+)
+def test_a_box_that_reaches_out_of_the_picture_keeps_its_caption(paper, box, shown):
+    plots.draw_box(paper, box, caption="bus 0.9")
+    paper.figure.canvas.draw()
+    (text,) = paper.texts
+    assert text._check_xy(paper.figure.canvas.get_renderer()) is shown
+    if shown:
+        extent = text.get_window_extent()
+        assert paper.bbox.padded(1).contains(extent.x0, extent.y0)
+        assert paper.bbox.padded(1).contains(extent.x1, extent.y1)
+
+
 @pytest.mark.parametrize("colour", [*plots.CLASS_COLOURS, plots.GREY])
 def test_a_caption_can_be_read_on_its_tag(paper, colour):
     # WCAG's contrast ratio; 3 is its limit for large or bold text.

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from frcnn_lessons import recipes
 from frcnn_lessons.checkpoints import read_checkpoint
 from frcnn_lessons.course import cli, runs, train_command
-from frcnn_lessons.course.train_command import complete, resized_boxes, scaled_rate
+from frcnn_lessons.course.train_command import complete, describe_detector, resized_boxes, scaled_rate
 from frcnn_lessons.datasets import ResizeShortSide, VOCDataset
 from frcnn_lessons.datasets.own_data import open_data
 from frcnn_lessons.detectors import load_detector
@@ -404,6 +404,13 @@ def test_anchors_are_chosen_for_the_images_as_the_detector_sees_them(photographs
     boxes = resized_boxes(images, 64, 107)
     images.transform = ResizeShortSide(64, 107)
     assert torch.allclose(boxes, torch.cat([sample.boxes.as_subclass(torch.Tensor) for sample in images]), atol=1e-3)
+
+
+@pytest.mark.parametrize(("short", "largest"), [(None, 400), (600, 600), (200, 200)])
+def test_anchors_of_a_recipe_grow_with_the_images(photographs, short, largest):
+    data = open_data(photographs)
+    description = describe_detector(complete({"recipe": "voc", "short_side": short}, None), data)
+    assert (description.rpn.sizes[-1], description.rpn.ratios) == (largest, recipes.VOC.rpn.ratios)
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ def _rpn(network: RPN, features: Sequence[int]) -> dict[str, Part]:
     A, (_, _, h, w) = len(network.base), features
     return {
         "rpn": ("RPN", f"{A} anchors a cell\n{h} x {w} x {A} = {h * w * A:,}\na score and 4 deltas"),
-        "object loss": ("object loss", f"{network.settings.regions} anchors a step"),
+        "object loss": ("object loss", f"{network.settings.regions} anchors an image"),
         "anchor loss": ("box loss", "smooth L1"),
         "proposals": ("proposals", f"the best {network.settings.after_nms[1]:,}\nafter NMS\n(no gradient)"),
     }
@@ -316,7 +316,7 @@ def _part(ax: Axes, place: str, title: str, lines: str, new: bool) -> None:
     words = lines.splitlines()
     step = 0.2
     top = y + height / 2 - step * len(words) / 2
-    ax.text(x + WIDTH / 2, top, title, fontsize=9, weight="bold", ha="center", va="center", gid=place)
+    ax.text(x + WIDTH / 2, top, title, fontsize=8.5, weight="bold", ha="center", va="center", gid=place)
     for k, line in enumerate(words, start=1):
         ax.text(x + WIDTH / 2, top + k * step, line, fontsize=8, ha="center", va="center", gid=place)
 

@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Train a detector on your own photographs; best.pth in --out is the one to use.
 
-    The classes are those of the data, and the anchors are chosen from its boxes.
+    The classes are those of the data, and the anchors are chosen from its boxes, unless the recipe has its own.
     """
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes (torchrun) the first one speaks

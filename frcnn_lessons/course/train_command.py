@@ -189,6 +189,8 @@ def describe_detector(options: Options, data: OwnData) -> Description:
     if recipe.anchors_from_data:
         sizes, ratios = choose_anchors(resized_boxes(data.splits["train"], options.short_side, options.long_side))
         rpn = replace(rpn, sizes=sizes, ratios=ratios)
+    else:  # made for the recipe's images: larger ones need larger anchors
+        rpn = replace(rpn, sizes=tuple(size * options.short_side / recipe.short_side for size in rpn.sizes))
     return Description(
         options.detector,
         options.backbone,

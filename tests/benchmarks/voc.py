@@ -6,10 +6,12 @@
 FOLDER is a VOC2007 folder. Each job trains once and adds its row to a file of JSON lines:
 
     ours, torchvision    the same backbone, anchors, steps and images; short side 288, 6 epochs, 2 images a step
-    plain, augment, deeper
-                         what each adds to the recipe of `ours`, learned from four fifths of trainval and scored on a
-                         fifth, with the last weights and with averaged ones
-    best                 the best of these six (by AP50 on that fifth), larger and longer, on all of trainval; scored on
+    plain, augment, deeper, weights, stride8
+                         the recipe of `ours` with He's initial weights; the same with varied images; with these and
+                         one more stage of the backbone that learns; `augment` with PyTorch's smaller initial weights,
+                         which the package has; and `weights` with a map of stride 8. Learned from four fifths of
+                         trainval and scored on a fifth, with the last weights and with averaged ones
+    best                 `weights`, larger and longer, with anchors for larger images, on all of trainval; scored on
                          test, once
     rcnn, sppnet, fast, faster
                          on the first 300 photographs of trainval, scored on the first 200 of test, with at most 500
@@ -25,20 +27,23 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from faster_rcnn import detection, training_step
 from timing import ratio, report
 from torch import nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
 
-from frcnn_lessons import boxes, rcnn, sppnet
+from frcnn_lessons import backbones, boxes, rcnn, sppnet
+from frcnn_lessons.backbones import Backbone
 from frcnn_lessons.batch import pad_images
 from frcnn_lessons.datasets import ResizeShortSide, Sample, VOCDataset, batches, collate
 from frcnn_lessons.datasets.transforms import Augment
 from frcnn_lessons.detectors import Description, build_detector
+from frcnn_lessons.faster_rcnn import FasterRCNN
 from frcnn_lessons.metrics import average_recall, evaluate_coco, evaluate_voc, proposal_recall
 from frcnn_lessons.recipes import VOC
 from frcnn_lessons.selective_search import proposals
@@ -53,12 +58,12 @@ DESCRIPTION = Description(
     long_side=480,
     frozen_stages=3,
     frozen_norm=True,
-    rpn=VOC.rpn,
+    rpn=replace(VOC.rpn, sizes=(32, 64, 128, 256)),
     head=VOC.head,
 )
 TRAINING = replace(VOC.training, epochs=6)
-# Of the recipe: each adds to the one before.
-VARIANTS = ("plain", "augment", "deeper")
+WITH_HES_WEIGHTS = ("plain", "augment", "deeper")
+VARIANTS = (*WITH_HES_WEIGHTS, "weights", "stride8")
 AVERAGED_OVER = 500  # steps: the share of the newest weights in the average is 1 / 500
 
 
@@ -71,11 +76,10 @@ def load(folder: Path, split: str, short: int, count: int | None = None, whole: 
 
 
 class Varied:
-    """A list of samples that are varied, then resized, anew each time."""
+    """A list of samples that are varied anew each time."""
 
-    def __init__(self, samples: list[Sample], short: int, generator: torch.Generator) -> None:
-        self.samples = samples
-        self.transform = v2.Compose([Augment(generator), ResizeShortSide(short, short * 5 // 3)])
+    def __init__(self, samples: list[Sample], transform: v2.Transform) -> None:
+        self.samples, self.transform = samples, transform
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -107,7 +111,10 @@ def pair(folder: Path, detector: str, seed: int, device: str, epochs: int) -> di
     torch.manual_seed(seed)  # what torchvision draws from
     draw = torch.Generator().manual_seed(seed)
     description = replace(DESCRIPTION, detector=detector)
-    model = build_detector(description, draw, pretrained=True)
+    model: Any = build_detector(description, draw, pretrained=True)
+    if detector == "torchvision":
+        for layer in (model.roi_heads.box_head.fc6, model.roi_heads.box_head.fc7):
+            layer.reset_parameters()  # to torchvision's own initial weights; those of `TAGGING` are a service's
     samples = load(folder, "trainval", 288)
     settings = replace(TRAINING, epochs=epochs, warmup_steps=min(100, epochs * len(samples) // 10))
     started = time.perf_counter()
@@ -126,42 +133,78 @@ def variant(
     name: str,
     learned: list[Sample],
     judged: list[Sample],
-    short: int,
     seed: int,
     device: str,
     epochs: int,
     workers: int,
 ) -> dict[str, Any]:
-    """A recipe with all that `VARIANTS` adds up to this name, scored with the last weights and with averaged ones."""
-    adds = VARIANTS[: VARIANTS.index(name) + 1]
+    """Train one of `VARIANTS` or `best`, and score its last weights and their average."""
     torch.manual_seed(seed)
     draw = torch.Generator().manual_seed(seed)
-    description = replace(
-        DESCRIPTION, short_side=short, long_side=short * 5 // 3, frozen_stages=2 if "deeper" in adds else 3
-    )
-    model = build_detector(description, draw, pretrained=True)
-    resize = ResizeShortSide(short, short * 5 // 3)
-    varied = Varied(learned, short, draw) if "augment" in adds else [resize(sample) for sample in learned]
+    description = DESCRIPTION
+    if name == "best":
+        description = replace(description, short_side=VOC.short_side, long_side=VOC.long_side, rpn=VOC.rpn)
+    if name == "deeper":
+        description = replace(description, frozen_stages=2)
+    if name == "stride8":
+        backbone = TopDown().freeze(description.frozen_stages, batch_norm=True)
+        model: Any = FasterRCNN(backbone, len(CLASSES), description.rpn, description.head, draw)
+    else:
+        model = build_detector(description, draw, pretrained=True)
+    if name in WITH_HES_WEIGHTS:
+        with torch.no_grad():
+            for layer in (model.head.fc6, model.head.fc7):
+                layer.weight *= 6**0.5  # variance 2 / inputs in place of 1 / (3 inputs)
+    resize = ResizeShortSide(description.short_side, description.long_side)
+    vary = v2.Compose([Augment(draw), resize])
+    seen = [resize(sample) for sample in learned] if name == "plain" else Varied(learned, vary)
     average = get_ema_multi_avg_fn(1 - 1 / AVERAGED_OVER)
     averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True).to(device)
     settings = replace(TRAINING, epochs=epochs, warmup_steps=min(100, epochs * len(learned) // 10))
     started = time.perf_counter()
     train(
         model,
-        batches(varied, 2, generator=draw, flip=0.5, workers=workers),
+        batches(seen, 2, generator=draw, flip=0.5, workers=workers),
         settings,
         device=device,
         on_step=lambda _history: averaged.update_parameters(model),
     )
     row = {
-        "adds": list(adds),
         "epochs": epochs,
-        "short side": short,
+        "short side": description.short_side,
         "training images": len(learned),
         "training seconds": time.perf_counter() - started,
     }
     loader = batches([resize(sample) for sample in judged])
     return row | score(model, loader, device) | {"averaged": score(averaged.module, loader, device)}
+
+
+class TopDown(Backbone):
+    """All of EfficientNet-Lite0, brought down to one map of stride 8 as in a feature pyramid (lesson 12)."""
+
+    TAKEN: ClassVar = {3: 40, 5: 112, 7: 320}  # stages of stride 8, 16 and 32, and their channels
+
+    def __init__(self) -> None:
+        network = backbones.imagenet_classifier()[1]
+        stem = nn.Sequential(network.conv_stem, network.bn1)
+        stages = [stem, *network.blocks]
+        super().__init__(stages, 8, 128, backbones.LITE0_MEAN, backbones.LITE0_STD)
+        self.lateral = nn.ModuleDict({str(i): nn.Conv2d(channels, 128, 1) for i, channels in self.TAKEN.items()})
+        self.smooth = nn.Conv2d(128, 128, 3, padding=1)
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        maps = []
+        images = self.normalise(images)
+        for i, stage in enumerate(self.stages):
+            images = stage(images)
+            if i in self.TAKEN:
+                maps.append(self.lateral[str(i)](images))
+        merged = maps.pop()
+        while maps:
+            finer = maps.pop()
+            merged = finer + functional.interpolate(merged, size=finer.shape[2:])
+        return self.smooth(merged)
 
 
 def choose(folder: Path, name: str, seed: int, device: str, epochs: int, workers: int) -> dict[str, Any]:
@@ -170,19 +213,13 @@ def choose(folder: Path, name: str, seed: int, device: str, epochs: int, workers
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
     fifth = len(samples) // 5
     judged, learned = ([samples[i] for i in part] for part in (order[:fifth], order[fifth:]))
-    return variant(name, learned, judged, DESCRIPTION.short_side, seed, device, epochs, workers)
+    return variant(name, learned, judged, seed, device, epochs, workers)
 
 
-def best(folder: Path, rows: Path, seed: int, device: str, epochs: int, workers: int) -> dict[str, Any]:
-    """What won on a fifth of trainval, taught all of it and scored on test."""
-    tried = {row["job"]: row for row in map(json.loads, rows.read_text().splitlines()) if row["job"] in VARIANTS}
-    if missing := set(VARIANTS) - set(tried):
-        raise SystemExit(f"{rows} has no row of {', '.join(sorted(missing))}; run these first")
-    name = max(tried, key=lambda job: max(tried[job]["AP50"], tried[job]["averaged"]["AP50"]))
-    weights = "averaged" if tried[name]["averaged"]["AP50"] > tried[name]["AP50"] else "last"
+def best(folder: Path, seed: int, device: str, epochs: int, workers: int) -> dict[str, Any]:
+    """The recipe for PASCAL VOC, taught all of trainval and scored on test."""
     learned, judged = (load(folder, split, 0, whole=True) for split in ("trainval", "test"))
-    row = variant(name, learned, judged, VOC.short_side, seed, device, epochs, workers)
-    return {"chosen": [name, weights]} | row
+    return variant("best", learned, judged, seed, device, epochs, workers)
 
 
 # --- four detectors on the same photographs ---------------------------------------------------------------------------
@@ -313,7 +350,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0, help="processes that vary images")
     parser.add_argument("--machine", help="what to say of it; its name by default")
     parser.add_argument("--rows", type=Path, default=Path("rows.jsonl"))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not options.jobs:
         return times(options.folder)
     common = {"seed": options.seed, "device": options.device}
@@ -326,7 +363,7 @@ def main() -> int:
             row = choose(options.folder, job, epochs=epochs, workers=options.workers, **common)
         elif job == "best":
             epochs = options.epochs or VOC.training.epochs
-            row = best(options.folder, options.rows, epochs=epochs, workers=options.workers, **common)
+            row = best(options.folder, epochs=epochs, workers=options.workers, **common)
         else:
             row = one_of_four(options.folder, job, epochs=options.epochs or TRAINING.epochs, **common)
         machine = options.machine or (torch.cuda.get_device_name() if options.device == "cuda" else "CPU")
