@@ -165,6 +165,14 @@ def test_the_name_of_an_upload_is_not_looked_at(client, name):
     assert "onerror" not in answer.text
 
 
+@pytest.mark.parametrize("size", [3_000_000, 9_000_000])
+def test_who_sends_too_much_hears_why_each_time(address, size):
+    # Closed with bytes unread, a connection is torn down at once, and sometimes the answer with it.
+    for _ in range(10):
+        answer = httpx.post(f"{address}/tag", files={"file": bytes(size)}, timeout=20)
+        assert (answer.status_code, "larger than 2 MB" in answer.json()["detail"]) == (413, True)
+
+
 def test_an_upload_without_a_length_is_cut_off_at_the_limit(address):
     sent = 0
 

@@ -132,7 +132,7 @@ class _Body:
 
 
 async def hear_out(request: Request, limits: Limits) -> None:
-    """Throw away what else is sent, for 2 seconds and as much again as is allowed, at most.
+    """Throw away what else is sent, for 2 seconds and five times as much as is allowed, at most.
 
     A client that is still sending when the connection closes sees it break, and not the answer. One that asks first
     (curl does) is answered before it sends.
@@ -142,7 +142,7 @@ async def hear_out(request: Request, limits: Limits) -> None:
     thrown_away = 0
     try:
         async with asyncio.timeout(2):
-            while thrown_away < limits.upload_bytes:
+            while thrown_away < 5 * limits.upload_bytes:
                 message = await request.receive()
                 thrown_away += len(message.get("body", b""))
                 if not message.get("more_body"):
