@@ -70,8 +70,8 @@ def random_pair(seed: int):
     with torch.no_grad():  # as after a training: scores that differ, boxes that move
         model.rpn.head.objectness.weight.mul_(300)
         model.rpn.head.regressor.weight.mul_(30)
-        model.head.classifier.weight.mul_(20)
-        model.head.regressor.weight.mul_(300)
+        model.head.classifier.weight.mul_(100)
+        model.head.regressor.weight.mul_(1500)
         for name, buffer in model.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.add_(torch.rand(buffer.shape, generator=draw) * 0.1)

@@ -219,7 +219,7 @@ def _rpn(network: RPN, features: Sequence[int]) -> dict[str, Part]:
     A, (_, _, h, w) = len(network.base), features
     return {
         "rpn": ("RPN", f"{A} anchors a cell\n{h} x {w} x {A} = {h * w * A:,}\na score and 4 deltas"),
-        "object loss": ("object loss", f"{network.settings.regions} anchors an image"),
+        "object loss": ("object loss", f"{network.settings.regions} an image"),
         "anchor loss": ("box loss", "smooth L1"),
         "proposals": ("proposals", f"the best {network.settings.after_nms[1]:,}\nafter NMS\n(no gradient)"),
     }
